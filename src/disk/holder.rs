@@ -1,0 +1,29 @@
+//! Who holds a lock, as far as Linux tells.
+
+use std::path::Path;
+
+use super::{Disk, RealDisk};
+
+/// The process that holds the flock on `path`, where `/proc/locks` names it. For a log line only:
+/// the answer may be out of date when it arrives.
+pub fn lock_holder(path: &Path) -> Option<u32> {
+    let stat = RealDisk.stat(path).ok()?;
+    let wanted = format!("{:02x}:{:02x}:{}", major(stat.dev), minor(stat.dev), stat.ino);
+    let table = std::fs::read_to_string("/proc/locks").ok()?;
+    table.lines().find_map(|line| {
+        // "1: FLOCK  ADVISORY  WRITE 4242 08:01:131 0 EOF"; a waiter's line has "->" behind "1:".
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        match fields.as_slice() {
+            [_, "FLOCK", _, _, pid, file, ..] if *file == wanted => pid.parse().ok(),
+            _ => None,
+        }
+    })
+}
+
+fn major(dev: u64) -> u64 {
+    nix::sys::stat::major(dev)
+}
+
+fn minor(dev: u64) -> u64 {
+    nix::sys::stat::minor(dev)
+}

@@ -1,0 +1,165 @@
+//! Form bodies: `application/x-www-form-urlencoded` (WHATWG URL §5) and `multipart/form-data`
+//! (RFC 7578), read strictly enough that nothing is guessed: bytes that are not UTF-8 are refused,
+//! and so is a wanted field that comes twice.
+
+use std::borrow::Cow;
+
+use super::multipart;
+use super::request::{Body, Request};
+
+/// The wanted fields of a form.
+#[derive(Debug)]
+pub struct Form<const N: usize> {
+    values: [Option<String>; N],
+}
+
+/// Why a body is not the form that was wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FormError {
+    /// Over [`super::BODY_MAX`].
+    TooLarge,
+    /// A sentence for a developer.
+    Malformed(&'static str),
+}
+
+impl<const N: usize> Form<N> {
+    /// Reads the request's body and keeps the fields in `names`, in that order; others are ignored,
+    /// however often they come.
+    pub fn read(request: &Request, names: [&str; N]) -> Result<Self, FormError> {
+        let body = match &request.body {
+            Body::Whole(body) => body.as_slice(),
+            Body::TooLarge => return Err(FormError::TooLarge),
+            Body::Truncated => {
+                return Err(FormError::Malformed("the body ended before its announced length"));
+            }
+        };
+        let content_type = request.params.present("CONTENT_TYPE").unwrap_or_default();
+        let mut fields = Collector { names, values: [const { None }; N] };
+        match MediaType::of(content_type) {
+            MediaType::UrlEncoded => parse_urlencoded(body, &mut fields)?,
+            MediaType::Multipart(boundary) => {
+                multipart::parse(body, &boundary, &mut |name, value| {
+                    fields.take(name, Cow::Borrowed(value))
+                })?
+            }
+            MediaType::Unknown => {
+                return Err(FormError::Malformed(
+                    "the body must be application/x-www-form-urlencoded or multipart/form-data",
+                ));
+            }
+        }
+        Ok(Self { values: fields.values })
+    }
+
+    /// Reads a query string in the same way.
+    pub fn query(query: &[u8], names: [&str; N]) -> Result<Self, FormError> {
+        let mut fields = Collector { names, values: [const { None }; N] };
+        parse_urlencoded(query, &mut fields)?;
+        Ok(Self { values: fields.values })
+    }
+
+    /// The values in the order of the names; an absent field is `None`.
+    pub fn into_values(self) -> [Option<String>; N] {
+        self.values
+    }
+}
+
+/// Keeps wanted fields, each once.
+struct Collector<'a, const N: usize> {
+    names: [&'a str; N],
+    values: [Option<String>; N],
+}
+
+impl<const N: usize> Collector<'_, N> {
+    fn take(&mut self, name: &[u8], value: Cow<'_, [u8]>) -> Result<(), FormError> {
+        let Some(at) = self.names.iter().position(|n| n.as_bytes() == name) else {
+            return Ok(());
+        };
+        let value = String::from_utf8(value.into_owned())
+            .map_err(|_| FormError::Malformed("a field is not UTF-8"))?;
+        match &mut self.values[at] {
+            Some(_) => Err(FormError::Malformed("a field is given twice")),
+            empty => {
+                *empty = Some(value);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Splits on `&` and the first `=`, turns `+` into a blank and undoes percent-encoding.
+fn parse_urlencoded<const N: usize>(
+    body: &[u8],
+    fields: &mut Collector<'_, N>,
+) -> Result<(), FormError> {
+    for pair in body.split(|&b| b == b'&').filter(|pair| !pair.is_empty()) {
+        let at = pair.iter().position(|&b| b == b'=').unwrap_or(pair.len());
+        let name = undo(&pair[..at]);
+        fields.take(&name, undo(pair.get(at + 1..).unwrap_or_default()))?;
+    }
+    Ok(())
+}
+
+fn undo(encoded: &[u8]) -> Cow<'_, [u8]> {
+    let blanks = if encoded.contains(&b'+') {
+        Cow::Owned(encoded.iter().map(|&b| if b == b'+' { b' ' } else { b }).collect())
+    } else {
+        Cow::Borrowed(encoded)
+    };
+    match blanks {
+        Cow::Borrowed(bytes) => percent_encoding::percent_decode(bytes).into(),
+        Cow::Owned(bytes) => Cow::Owned(percent_encoding::percent_decode(&bytes).collect()),
+    }
+}
+
+/// What a `Content-Type` says (RFC 9110 §8.3), as far as forms go.
+enum MediaType {
+    UrlEncoded,
+    Multipart(Vec<u8>),
+    Unknown,
+}
+
+impl MediaType {
+    fn of(content_type: &[u8]) -> Self {
+        let Ok(text) = std::str::from_utf8(content_type) else { return Self::Unknown };
+        let (essence, params) = text.split_once(';').unwrap_or((text, ""));
+        let essence = essence.trim_matches([' ', '\t']);
+        if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            Self::UrlEncoded
+        } else if essence.eq_ignore_ascii_case("multipart/form-data") {
+            multipart::boundary(params).map_or(Self::Unknown, Self::Multipart)
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::request::Params;
+    use super::*;
+
+    fn read(content_type: &str, body: &[u8]) -> Result<[Option<String>; 2], FormError> {
+        let mut params = Params::default();
+        params.push(b"CONTENT_TYPE".to_vec(), content_type.as_bytes().to_vec());
+        let request = Request { params, whole: true, body: Body::Whole(body.to_vec()) };
+        Form::read(&request, ["user", "name"]).map(Form::into_values)
+    }
+
+    const URLENCODED: &str = "Application/X-www-form-urlencoded; charset=UTF-8";
+
+    #[test]
+    fn urlencoded_fields_are_decoded_and_strangers_ignored() {
+        let form = read(URLENCODED, b"x=1&x=%ff&name=J%C3%B6+%2B&&user=joe&z").unwrap();
+        assert_eq!(form, [Some("joe".into()), Some("Jö +".into())]);
+        assert_eq!(read(URLENCODED, b"").unwrap(), [None, None]);
+    }
+
+    #[test]
+    fn a_wanted_field_twice_or_not_utf8_is_refused() {
+        assert!(read(URLENCODED, b"user=a&us%65r=b").is_err());
+        assert!(read(URLENCODED, b"user=%ff").is_err());
+        assert!(read("text/plain", b"user=a").is_err());
+        assert!(read("multipart/form-data", b"user=a").is_err());
+    }
+}

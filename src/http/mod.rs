@@ -1,0 +1,16 @@
+//! A request as it came over CGI or FastCGI, the answer to it, and the forms in its body.
+
+mod form;
+mod multipart;
+mod request;
+mod response;
+
+pub use form::{Form, FormError};
+pub use request::{Body, Method, Params, Request};
+pub use response::Response;
+
+/// The largest request body that is read, in bytes; a larger one is 413.
+pub const BODY_MAX: usize = 16 * 1024;
+/// The largest sum of a request's parameters (names and values), in bytes. nginx itself stops at
+/// 65,535.
+pub const PARAMS_MAX: usize = 64 * 1024;
