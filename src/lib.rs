@@ -7,18 +7,23 @@
 //! | 8 | `main` |
 //! | 7 | `serve`, `admin` |
 //! | 6 | [`gateway`] |
-//! | 5 | `route` |
-//! | 4 | `endpoint` |
-//! | 3 | `tenant`, `upkeep` |
-//! | 2 | `store` |
-//! | 1 | [`disk`], [`http`], [`config`], [`log`] |
+//! | 5 | [`route`] |
+//! | 4 | [`endpoint`] |
+//! | 3 | [`tenant`], `upkeep` |
+//! | 2 | [`store`] |
+//! | 1 | [`disk`], [`http`], [`config`], [`log`], [`template`] |
 //! | 0 | [`account`], [`secret`], [`error`] |
 
 pub mod account;
 pub mod config;
 pub mod disk;
+pub mod endpoint;
 pub mod error;
 pub mod gateway;
 pub mod http;
 pub mod log;
+pub mod route;
 pub mod secret;
+pub mod store;
+pub mod template;
+pub mod tenant;

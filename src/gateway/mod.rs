@@ -1,11 +1,5 @@
 //! The ways a web server hands over a request: our own FastCGI responder, the published crate, and
-//! CGI. Each turns bytes into a [`Request`], asks the [`Handler`], and turns the [`Response`] into
-//! bytes.
+//! CGI. Each turns bytes into a [`crate::http::Request`], asks the [`Handler`], and turns the
+//! [`crate::http::Response`] into bytes.
 
-use crate::http::{Request, Response};
-
-/// What answers requests; `route` is the one that does.
-pub trait Handler: Send + Sync {
-    /// Answers one request. It does not panic and does not take longer than the configured waits.
-    fn handle(&self, request: Request) -> Response;
-}
+pub use crate::http::Handler;
