@@ -2,6 +2,8 @@
 //! CGI. Each turns bytes into a [`Request`], asks the [`Handler`], and turns the [`Response`] into
 //! bytes.
 
+pub mod cgi;
+
 use crate::http::{Request, Response};
 
 /// What answers requests; `route` is the one that does.
