@@ -142,7 +142,12 @@ impl Premises<'_> {
     }
 
     fn existing(&self, path: &Path) -> Result<Stat, Wrong> {
-        stat_directory(self.disk, path).map_err(|error| {
+        let stat = stat_directory(self.disk, path).or_else(|error| match error.kind() {
+            // It may be that only looking into it is forbidden; what is missing is told later.
+            io::ErrorKind::PermissionDenied => self.disk.stat(path),
+            _ => Err(error),
+        });
+        stat.map_err(|error| {
             let shown = path.display();
             match error.kind() {
                 io::ErrorKind::NotFound => Wrong::new(

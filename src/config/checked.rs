@@ -113,7 +113,7 @@ fn top(source: &Source<'_>, file: &Path, document: &DeTable<'_>) -> Config {
         let fix = "write a [tenant.\"a.example\"] table for each host";
         section.refuse("tenant", Wrong::new("is missing: nobody would be served", fix));
     }
-    let tenants: Vec<_> = tables
+    let mut tenants: Vec<_> = tables
         .into_iter()
         .filter_map(|(name, line, section)| match values::host(&name) {
             Ok(host) => tenant(host, section),
@@ -123,11 +123,12 @@ fn top(source: &Source<'_>, file: &Path, document: &DeTable<'_>) -> Config {
             }
         })
         .collect();
+    tenants.sort_by_cached_key(|tenant| (tenant.host.clone(), tenant.lines.header));
     one_owner_each(source, &tenants);
     let default_tenant = section.get(
         "default_tenant",
         values::text(|text| {
-            let host = values::host(text)?;
+            let host = values::alias(text)?;
             let known = tenants.iter().find(|t| t.host == host || t.aliases.contains(&host));
             let missing = || {
                 let hosts: Vec<_> = tenants.iter().map(|t| format!("{:?}", t.host)).collect();
@@ -163,7 +164,7 @@ fn tenant(host: String, section: Section<'_, '_>) -> Option<TenantConfig> {
     let ttl = |key, [shortest, default, longest]: [Duration; 3]| {
         section.or(key, default, values::duration(shortest..=longest))
     };
-    let aliases = section.list("aliases", values::host).unwrap_or_default();
+    let aliases = section.list("aliases", values::alias).unwrap_or_default();
     let allowed_origins = section.list("allowed_origins", values::origin).unwrap_or_default();
     let staging = section.get("staging", values::text(values::path));
     let role = section.get("role", values::text(values::role));
@@ -251,25 +252,31 @@ fn one_use_each(section: &Section<'_, '_>, tenant: &TenantConfig) {
 
 /// No host, state directory or staging directory belongs to two tenants; a pickup may.
 fn one_owner_each(source: &Source<'_>, tenants: &[TenantConfig]) {
-    let mut hosts: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut directories: BTreeMap<&Path, &str> = BTreeMap::new();
-    let refuse = |tenant: &TenantConfig, key: &str, what: String, owner: &str| {
-        let line = tenant.lines.at(key);
+    let refuse = |tenant: &TenantConfig, key: &str, what: &str, owner: &str| {
         let why = format!("{what}, which belongs to tenant.{owner:?}");
-        source.refuse(line, tenant.key(key), Wrong::new(why, "give each tenant its own"));
+        let own = owner == tenant.host;
+        let fix = if own { "remove it" } else { "give each tenant its own" };
+        source.refuse(tenant.lines.at(key), tenant.key(key), Wrong::new(why, fix));
     };
+    let mut hosts: BTreeMap<&str, &str> = BTreeMap::new();
     for tenant in tenants {
-        if let Some(owner) = hosts.insert(&tenant.host, &tenant.host) {
-            refuse(tenant, "aliases", format!("is {:?}", tenant.host), owner);
+        if hosts.insert(&tenant.host, &tenant.host).is_some() {
+            let wrong = Wrong::new("has two tables", "write all of its keys into one of them");
+            source.refuse(tenant.lines.header, format!("tenant.{:?}", tenant.host), wrong);
         }
+    }
+    let mut directories: BTreeMap<&Path, &str> = BTreeMap::new();
+    for tenant in tenants {
         for alias in &tenant.aliases {
             if let Some(owner) = hosts.insert(alias, &tenant.host) {
-                refuse(tenant, "aliases", format!("contains {alias:?}"), owner);
+                refuse(tenant, "aliases", &format!("contains {alias:?}"), owner);
             }
         }
         for (key, path) in [("state", &tenant.state), ("staging", &tenant.staging)] {
             if let Some(owner) = directories.insert(path, &tenant.host) {
-                refuse(tenant, key, format!("is {path:?}"), owner);
+                refuse(tenant, key, &format!("is {path:?}"), owner);
+                // The default of staging follows, and needs no word of its own.
+                break;
             }
         }
     }

@@ -24,7 +24,12 @@ impl<'t> Source<'t> {
     /// The document's top level, or where its syntax breaks.
     pub(super) fn document(&self) -> Result<DeTable<'t>, ConfigError> {
         DeTable::parse(self.text).map(toml::Spanned::into_inner).map_err(|error| {
-            let line = error.span().map_or(0, |span| self.line(span.start));
+            let span = error.span().unwrap_or_default();
+            let line = if span.is_empty() && span.start == 0 { 0 } else { self.line(span.start) };
+            if error.message().starts_with("duplicate key") {
+                let key = self.text.get(span).unwrap_or_default();
+                return ConfigError::at(self.file, line, key, "stands here twice", "keep one");
+            }
             let why = format!("is not TOML: {}", error.message());
             ConfigError::at(self.file, line, "", why, SYNTAX_HINT)
         })
@@ -97,15 +102,13 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     fn refuse_unknown(&self, known: &[&str], elsewhere: &[&str], there: &'static str) {
-        for (key, value) in self.table.iter() {
+        for key in self.table.keys() {
             let name = key.get_ref().as_ref();
             if known.contains(&name) {
                 continue;
             }
             let fix = if elsewhere.contains(&name) {
                 there.into()
-            } else if value.get_ref().is_table() && !self.prefix.is_empty() {
-                "put the host in quotes: [tenant.\"a.example\"]".into()
             } else if let Some(near) = nearest(name, known) {
                 format!("write {near}, or remove the line")
             } else {
@@ -133,9 +136,16 @@ impl<'s, 't> Section<'s, 't> {
         for (key, value) in tables.iter() {
             let (name, line) = (key.get_ref().to_string(), self.source.line(key.span().start));
             match value.get_ref() {
-                DeValue::Table(table) => {
-                    sections.push((name.clone(), line, self.nested(&name, line, table, keys)));
-                }
+                DeValue::Table(table) => match dotted(&name, table, keys.known) {
+                    Some(host) => {
+                        let why = "is a host without quotes, which TOML takes for nested tables";
+                        let fix = format!("write [tenant.\"{host}\"]");
+                        self.source.refuse(line, format!("tenant.{host}"), Wrong::new(why, fix));
+                    }
+                    None => {
+                        sections.push((name.clone(), line, self.nested(&name, line, table, keys)));
+                    }
+                },
                 other => {
                     let full = format!("{}.{}", keys.name, shown(&name));
                     self.source.refuse(line, full, wrong(other.type_str()));
@@ -224,6 +234,17 @@ pub(super) struct Keys<'k> {
     pub(super) known: &'k [&'static str],
     /// Keys of the level above, which are often written too low.
     pub(super) above: &'k [&'static str],
+}
+
+/// The host that `[tenant.a.example]`, written without quotes, was meant to be.
+fn dotted(name: &str, table: &DeTable<'_>, known: &[&str]) -> Option<String> {
+    let mut inner = table.iter().filter_map(|(key, value)| {
+        let (key, table) = (key.get_ref(), value.get_ref().as_table()?);
+        (!known.contains(&key.as_ref())).then_some((key, table))
+    });
+    let (key, table) = inner.next()?;
+    let host = format!("{name}.{key}");
+    Some(dotted(&host, table, known).unwrap_or(host))
 }
 
 const UNKNOWN: &str = "is no key that is known here";

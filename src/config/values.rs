@@ -212,6 +212,11 @@ pub(super) fn host(text: &str) -> Result<String, Wrong> {
     Ok(host)
 }
 
+/// A host among others, or one that does not name its table: a refusal has to say which.
+pub(super) fn alias(text: &str) -> Result<String, Wrong> {
+    host(text).map_err(|wrong| Wrong::new(format!("has {text:?}, which {}", wrong.why), wrong.fix))
+}
+
 /// A realm.
 pub(super) fn realm(text: &str) -> Result<Realm, Wrong> {
     Realm::parse(text).map_err(|_| {
@@ -229,7 +234,7 @@ pub(super) fn realm(text: &str) -> Result<Realm, Wrong> {
 
 /// Where the site stands, without the slash at its end.
 pub(super) fn base_url(text: &str) -> Result<String, Wrong> {
-    let wrong = |why: &'static str| Err(Wrong::new(why, "write \"https://a.example\""));
+    let wrong = |why: &'static str| Err(Wrong::new(why, "write it as \"https://a.example\""));
     let Some(url) = web_url(text) else { return wrong("is no http:// or https:// address") };
     if !url.username().is_empty() || url.password().is_some() {
         return wrong("contains a user name or a password");
