@@ -33,9 +33,7 @@ fn main() -> ExitCode {
 
 /// Serves until SIGTERM.
 fn serve(config: &Config, listen: Option<Listen>) -> Result<(), Failure> {
-    for warning in admin::become_owner(config)? {
-        eprintln!("codeb-signup: warning: {warning}");
-    }
+    admin::warn(&admin::become_owner(config)?);
     premises::check(config, &RealDisk)?;
     let router = open(config)?;
     serve::run(config, listen, Arc::new(router))

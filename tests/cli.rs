@@ -4,10 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// The binary, in an environment that says nothing to it.
 fn program() -> Command {
@@ -146,6 +147,50 @@ fn ha1_refuses_what_is_no_password_and_never_shows_it() {
     }
 }
 
+/// The prompt comes a moment before the echo goes: nobody types that fast, but this test does.
+fn until_echo_is_off(terminal: &str) {
+    let started = Instant::now();
+    loop {
+        let settings = Command::new("stty").args(["-F", terminal, "-a"]).output().unwrap();
+        if out(&settings).split_whitespace().any(|setting| setting == "-echo") {
+            return;
+        }
+        assert!(started.elapsed() < Duration::from_secs(10), "the terminal still echoes");
+    }
+}
+
+#[test]
+fn at_a_terminal_ha1_asks_twice_and_shows_nothing() {
+    let binary = env!("CARGO_BIN_EXE_codeb-signup");
+    let mut script = Command::new("script");
+    script.args(["-qefc", &format!("tty; '{binary}' ha1 joe localhost"), "/dev/null"]);
+    for (again, ending) in [("secret", 0), ("sacred", 65)] {
+        let piped = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.env_remove("GATEWAY_INTERFACE").spawn().unwrap();
+        let (mut keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut shown = Vec::new();
+        let mut wait_for = |end: &str| {
+            while !shown.ends_with(end.as_bytes()) {
+                let mut byte = [0];
+                screen.read_exact(&mut byte).unwrap();
+                shown.extend(byte);
+            }
+            String::from_utf8(shown.clone()).unwrap()
+        };
+        let terminal = wait_for("\n").trim().to_owned();
+        for (prompt, typed) in [("Password: ", "secret"), ("Again: ", again)] {
+            wait_for(prompt);
+            until_echo_is_off(&terminal);
+            writeln!(keys, "{typed}").unwrap();
+        }
+        screen.read_to_end(&mut shown).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(ending), "{shown}");
+        assert_eq!(shown.contains("f897f26c85b7233cdeb56487e136c754"), ending == 0, "{shown}");
+        assert!(!shown.contains("secret") && !shown.contains("sacred"), "{shown}");
+    }
+}
+
 #[test]
 fn check_prints_what_is_in_effect_and_reads_it_back() {
     let site = Site::new("check");
@@ -180,7 +225,7 @@ fn check_warns_of_what_works_but_is_not_meant() {
         (4, "tenant.\"localhost\".base_url", "is \"http://a.example\""),
         (5, "tenant.\"localhost\".state", "has mode 0755"),
     ] {
-        let start = format!("warning: {}:{line}: {key}: {why}", config.display());
+        let start = format!("codeb-signup: warning: {}:{line}: {key}: {why}", config.display());
         assert!(warnings.lines().any(|l| l.starts_with(&start)), "no {start} in {warnings}");
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::sys::statfs::{self, FsType};
 use nix::unistd::{Gid, getegid, getgroups};
 
-use super::{Failure, become_owner, exit};
+use super::{Failure, become_owner, exit, warn};
 use crate::config::{self, Config, Listen, Problem, TenantConfig, Wrong};
 use crate::disk::RealDisk;
 use crate::premises;
@@ -39,9 +39,7 @@ pub fn check(path: &Path) -> Result<(), Failure> {
     premises::check(&config, &RealDisk)?;
     warnings.extend(self::warnings(&config));
     warnings.sort_by_key(|warning| warning.line);
-    for warning in warnings {
-        eprintln!("warning: {warning}");
-    }
+    warn(&warnings);
     write!(io::stdout(), "# in effect, from {}\n{config}", path.display())
         .map_err(|error| Failure::new(exit::IO, format!("cannot print: {error}")))
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -88,7 +89,7 @@ impl Cli {
             if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
         })?;
         if cli.verb.is_none() && !socket {
-            eprintln!("{}", Self::command().render_help());
+            let _ = writeln!(io::stderr(), "{}", Self::command().render_help());
             return Err(ExitCode::from(exit::USAGE));
         }
         Ok(cli)

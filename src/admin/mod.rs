@@ -8,9 +8,10 @@ mod privilege;
 mod unconfigured;
 
 use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Problem};
 
 pub use check::check;
 pub use cli::{Cli, Verb};
@@ -59,10 +60,20 @@ pub fn finish(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            for line in failure.text.lines() {
-                eprintln!("codeb-signup: {line}");
-            }
+            tell("", &failure.text);
             ExitCode::from(failure.code)
         }
+    }
+}
+
+/// Shows warnings on standard error.
+pub fn warn(warnings: &[Problem]) {
+    warnings.iter().for_each(|warning| tell("warning: ", &warning.to_string()));
+}
+
+/// Nobody may be reading standard error; that is no reason to fail.
+fn tell(kind: &str, text: &str) {
+    for line in text.lines() {
+        let _ = writeln!(io::stderr(), "codeb-signup: {kind}{line}");
     }
 }

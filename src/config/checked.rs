@@ -11,7 +11,7 @@ use toml::de::DeTable;
 use super::problem::{ConfigError, Wrong};
 use super::raw::{Keys, Section, Source};
 use super::{
-    Activation, Config, Gateway, LANGUAGES, LogTarget, Signups, TenantConfig, View, values,
+    Activation, Config, Gateway, LANGUAGES, LogTarget, Signups, TenantConfig, View, places, values,
 };
 use crate::account::{Realm, Role};
 
@@ -115,7 +115,7 @@ fn top(source: &Source<'_>, file: &Path, document: &DeTable<'_>) -> Config {
     }
     let mut tenants: Vec<_> = tables
         .into_iter()
-        .filter_map(|(name, line, section)| match values::host(&name) {
+        .filter_map(|(name, line, section)| match places::host(&name) {
             Ok(host) => tenant(host, section),
             Err(wrong) => {
                 source.refuse(line, format!("tenant.{name:?}"), wrong);
@@ -128,7 +128,7 @@ fn top(source: &Source<'_>, file: &Path, document: &DeTable<'_>) -> Config {
     let default_tenant = section.get(
         "default_tenant",
         values::text(|text| {
-            let host = values::alias(text)?;
+            let host = places::alias(text)?;
             let known = tenants.iter().find(|t| t.host == host || t.aliases.contains(&host));
             let missing = || {
                 let hosts: Vec<_> = tenants.iter().map(|t| format!("{:?}", t.host)).collect();
@@ -141,13 +141,13 @@ fn top(source: &Source<'_>, file: &Path, document: &DeTable<'_>) -> Config {
     let [shortest, lock_wait, longest] = LOCK_WAIT;
     Config {
         file: file.to_owned(),
-        listen: section.get("listen", values::text(values::listen)),
+        listen: section.get("listen", values::text(places::listen)),
         gateway: section.or("gateway", Gateway::Own, values::word(values::GATEWAYS)),
         workers: number(&section, "workers", WORKERS) as usize,
-        log: section.or("log", LogTarget::Stderr, values::text(values::log_target)),
+        log: section.or("log", LogTarget::Stderr, values::text(places::log_target)),
         lock_wait: section.or("lock_wait", lock_wait, values::duration(shortest..=longest)),
         default_tenant,
-        trusted_proxies: section.list("trusted_proxies", values::network).unwrap_or_default(),
+        trusted_proxies: section.list("trusted_proxies", places::network).unwrap_or_default(),
         tenants,
         lines: section.lines,
     }
@@ -164,11 +164,11 @@ fn tenant(host: String, section: Section<'_, '_>) -> Option<TenantConfig> {
     let ttl = |key, [shortest, default, longest]: [Duration; 3]| {
         section.or(key, default, values::duration(shortest..=longest))
     };
-    let aliases = section.list("aliases", values::alias).unwrap_or_default();
-    let allowed_origins = section.list("allowed_origins", values::origin).unwrap_or_default();
-    let staging = section.get("staging", values::text(values::path));
+    let aliases = section.list("aliases", places::alias).unwrap_or_default();
+    let allowed_origins = section.list("allowed_origins", places::origin).unwrap_or_default();
+    let staging = section.get("staging", values::text(places::path));
     let role = section.get("role", values::text(values::role));
-    let login_page = section.get("login_page", values::text(values::login_page));
+    let login_page = section.get("login_page", values::text(places::login_page));
     let captcha_ttl = ttl("captcha_ttl", CAPTCHA_TTL);
     let activation_ttl = ttl("activation_ttl", ACTIVATION_TTL);
     let signups_per_hour = number(&section, "signups_per_hour", SIGNUPS_PER_HOUR);
@@ -181,7 +181,7 @@ fn tenant(host: String, section: Section<'_, '_>) -> Option<TenantConfig> {
     let activation = section.or("activation", Activation::Get, values::word(values::ACTIVATIONS));
     let resend = section.or("resend", false, values::boolean);
     let language = section.get("language", values::text(values::language));
-    let templates = section.get("templates", values::text(values::path));
+    let templates = section.get("templates", values::text(places::path));
     let Required { realm, base_url, state, pickup, mail_from } = required?;
     let tenant = TenantConfig {
         host,
@@ -224,11 +224,11 @@ struct Required {
 
 fn required(host: &str, section: &Section<'_, '_>) -> Option<Required> {
     let example = |text: &str| format!("\"{}\"", text.replace("HOST", host));
-    let path = |key, at: &str| section.required(key, &example(at), values::text(values::path));
+    let path = |key, at: &str| section.required(key, &example(at), values::text(places::path));
     let url = example("https://HOST");
     let from = example("noreply@HOST");
     let realm = section.required("realm", &example("HOST"), values::text(values::realm));
-    let base_url = section.required("base_url", &url, values::text(values::base_url));
+    let base_url = section.required("base_url", &url, values::text(places::base_url));
     let state = path("state", "/var/lib/codeb-signup/HOST");
     let pickup = path("pickup", "/var/spool/codeb-signup/pickup");
     let mail_from = section.required("mail_from", &from, values::text(values::mail_from));
@@ -278,6 +278,12 @@ fn one_owner_each(source: &Source<'_>, tenants: &[TenantConfig]) {
                 // The default of staging follows, and needs no word of its own.
                 break;
             }
+        }
+    }
+    for tenant in tenants {
+        let owner = directories.get(tenant.pickup.as_path());
+        if let Some(owner) = owner.filter(|owner| **owner != tenant.host) {
+            refuse(tenant, "pickup", &format!("is {:?}", tenant.pickup), owner);
         }
     }
 }

@@ -5,11 +5,12 @@
 //! | module | turns |
 //! |---|---|
 //! | `raw` | text into tables whose every key knows its line |
-//! | `values` | one value into its checked type, or a [`Wrong`] |
+//! | `values`, `places` | one value into its checked type, or a [`Wrong`] |
 //! | `checked` | tables into [`Config`], with defaults, and what two keys say together |
 //! | `show` | a [`Config`] back into TOML, nothing left out |
 
 mod checked;
+mod places;
 mod problem;
 mod raw;
 mod show;
@@ -97,7 +98,7 @@ pub enum Listen {
 impl Listen {
     /// Takes `unix:PATH` (an absolute path) or `ADDRESS:PORT` (`localhost` stands for 127.0.0.1).
     pub fn parse(text: &str) -> Result<Self, Wrong> {
-        values::listen(text)
+        places::listen(text)
     }
 }
 
