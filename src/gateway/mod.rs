@@ -2,4 +2,6 @@
 //! CGI. Each turns bytes into a [`crate::http::Request`], asks the [`Handler`], and turns the
 //! [`crate::http::Response`] into bytes.
 
+pub mod cgi;
+
 pub use crate::http::Handler;
