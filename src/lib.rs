@@ -22,3 +22,4 @@ pub mod gateway;
 pub mod http;
 pub mod log;
 pub mod secret;
+pub mod serve;

@@ -2,6 +2,14 @@
 //! CGI. Each turns bytes into a [`Request`], asks the [`Handler`], and turns the [`Response`] into
 //! bytes.
 
+pub mod cgi;
+pub mod fastcgi;
+pub mod fastcgi_crate;
+mod guard;
+pub mod listener;
+
+pub use guard::report_panics;
+
 use crate::http::{Request, Response};
 
 /// What answers requests; `route` is the one that does.
