@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     if std::env::var_os("GATEWAY_INTERFACE").is_some() {
         return admin::finish(cgi());
     }
-    let cli = match Cli::read(std::env::args_os(), serve::inherited()) {
+    let cli = match Cli::read(std::env::args_os(), serve::has_listener()) {
         Ok(cli) => cli,
         Err(code) => return code,
     };
@@ -36,6 +36,7 @@ fn serve(config: &Config, listen: Option<Listen>) -> Result<(), Failure> {
     admin::warn(&admin::become_owner(config)?);
     premises::check(config, &RealDisk)?;
     let router = open(config)?;
+    router.warm_up()?;
     serve::run(config, listen, Arc::new(router))
         .map_err(|error| Failure::new(error.exit_code(), error))
 }

@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::config::{ConfigError, Problem};
+use crate::error::Fault;
 
 pub use check::check;
 pub use cli::{Cli, Verb};
@@ -52,6 +53,16 @@ impl Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::new(exit::CONFIG, error)
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        let code = match fault.cause().kind() {
+            io::ErrorKind::TimedOut => exit::TRY_AGAIN,
+            _ => exit::IO,
+        };
+        Self::new(code, fault)
     }
 }
 

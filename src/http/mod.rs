@@ -7,7 +7,7 @@ mod response;
 
 pub use form::{Form, FormError};
 pub use request::{Body, Method, Params, Request};
-pub use response::Response;
+pub use response::{After, Response};
 
 /// The largest request body that is read, in bytes; a larger one is 413.
 pub const BODY_MAX: usize = 16 * 1024;
