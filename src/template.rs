@@ -46,10 +46,11 @@ impl Templates {
 /// own escaping takes `/` as well, which makes links unreadable for whoever looks at a mail's source.
 fn format(
     out: &mut Output<'_>,
-    state: &minijinja::State<'_, '_>,
+    state: &mut minijinja::State<'_, '_>,
     value: &minijinja::Value,
 ) -> Result<(), minijinja::Error> {
-    let Some(text) = value.as_str().filter(|_| state.auto_escape() == AutoEscape::Html) else {
+    let Some(text) = value.as_str().filter(|_| matches!(state.auto_escape(), AutoEscape::Html))
+    else {
         return minijinja::escape_formatter(out, state, value);
     };
     let mut rest = text;
