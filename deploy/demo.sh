@@ -223,7 +223,7 @@ status_of() {
         exec 3>&-
     } 2>/dev/null
     line=${line#* }
-    echo "${line%% *}"
+    echo "${line:0:3}"
 }
 
 # Only mails that come from now on are told.
