@@ -11,6 +11,7 @@ pub mod http;
 pub mod load;
 pub mod mail;
 pub mod process;
+pub mod raw;
 pub mod server;
 pub mod visitor;
 

@@ -68,7 +68,7 @@ pub fn marker(dir: &Path) -> String {
 pub fn nginx(dir: &Path, sockets: &[PathBuf], http: &str, server: &str) -> Server {
     let file = dir.join("nginx.conf");
     let upstream: String =
-        sockets.iter().map(|s| format!("server unix:{};\n", s.display())).collect();
+        sockets.iter().map(|s| format!("server unix:{} max_fails=0;\n", s.display())).collect();
     let single: String = (sockets.iter().enumerate())
         .map(|(i, s)| format!("upstream process_{i} {{ server unix:{}; }}\n", s.display()))
         .collect();
