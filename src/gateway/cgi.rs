@@ -1,0 +1,87 @@
+//! CGI (RFC 3875): one process a request; its parameters are the environment, its body standard
+//! input, its answer standard output. Arguments mean nothing: a web server makes them of a query
+//! without `=` (§4.4), so a client writes them.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStringExt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::SIGTERM;
+
+use super::{Handler, guard};
+use crate::http::{BODY_MAX, Params};
+
+/// The most of a body that is read over when it is too large, in bytes: enough that the web server
+/// is not cut off in the middle of any form.
+const READ_OVER_MAX: u64 = 1024 * 1024;
+
+/// Whether a web server started this process to answer one request.
+pub fn is_wanted() -> bool {
+    std::env::var_os("GATEWAY_INTERFACE").is_some_and(|value| !value.is_empty())
+}
+
+/// Answers the one request; an error where the answer could not be written.
+pub fn run(handler: &dyn Handler) -> io::Result<()> {
+    // Apache sends it as soon as the answer is out or the client is gone, while there may be a mail
+    // to finish. It is a safeguard alone: any kill leaves a state that the next process mends.
+    let _ = signal_hook::flag::register(SIGTERM, Arc::new(AtomicBool::new(false)));
+    let params: Params =
+        std::env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec())).collect();
+    let body = read_body(&params, &mut io::stdin().lock());
+    let mut response = guard::answer(handler, guard::request(params, true, body));
+    let mut bytes = Vec::new();
+    response.write_cgi(&mut bytes);
+    let written = write_out(&bytes);
+    guard::run_after(response.take_after());
+    written
+}
+
+/// The body, no longer than announced, and at most a byte longer than [`BODY_MAX`]. None is
+/// announced means none is there (§4.2); what cannot be read is missing and is found truncated.
+fn read_body(params: &Params, input: &mut dyn Read) -> Vec<u8> {
+    let announced = guard::content_length(params).ok().flatten().unwrap_or(0);
+    let mut body = Vec::new();
+    let kept = announced.min(BODY_MAX as u64 + 1);
+    let _ = (&mut *input).take(kept).read_to_end(&mut body);
+    if announced > kept {
+        let rest = (announced - kept).min(READ_OVER_MAX);
+        let _ = io::copy(&mut input.take(rest), &mut io::sink());
+    }
+    body
+}
+
+/// Writes the answer and lets go of standard output: the web server waits for its end, and must
+/// not wait for the work behind the answer.
+fn write_out(bytes: &[u8]) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    output.write_all(bytes)?;
+    output.flush()?;
+    let nowhere = File::options().write(true).open("/dev/null")?;
+    nix::unistd::dup2_stdout(&nowhere)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Body;
+
+    fn read(announced: &str, sent: usize) -> Body {
+        let length = (b"CONTENT_LENGTH".to_vec(), announced.as_bytes().to_vec());
+        let params: Params = [length].into_iter().collect();
+        let body = read_body(&params, &mut io::repeat(b'x').take(sent as u64));
+        guard::request(params, true, body).body
+    }
+
+    #[test]
+    fn no_more_than_the_announced_length_is_read() {
+        assert!(matches!(read("3", 10), Body::Whole(body) if body == b"xxx"));
+        assert!(matches!(read("", 10), Body::Whole(body) if body.is_empty()));
+        assert!(matches!(read("11", 10), Body::Truncated));
+        assert!(matches!(read("16384", 16384), Body::Whole(body) if body.len() == 16384));
+        assert!(matches!(read("16385", 16385), Body::TooLarge));
+        assert!(matches!(read("2000000", 2_000_000), Body::TooLarge));
+    }
+}

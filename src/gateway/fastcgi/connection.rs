@@ -1,0 +1,285 @@
+//! One connection: its socket, the state of its input, and what of its output is not out yet.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv, send};
+
+use super::parser::{Parser, Step};
+use super::record;
+use crate::gateway::listener::Stream;
+use crate::gateway::{Handler, guard};
+use crate::http::After;
+
+/// How long a request may take to arrive, from its first byte to its last. A web server buffers
+/// bodies and sends a request at once.
+const REQUEST_TIME: Duration = Duration::from_secs(30);
+/// How long a reply may take to leave.
+const REPLY_TIME: Duration = Duration::from_secs(30);
+/// What one read takes at most, in bytes: a whole request with the largest form in it.
+const READ_SIZE: usize = 32 * 1024;
+/// The reply buffer that a worker keeps for the next request, in bytes.
+const REPLY_KEPT: usize = 64 * 1024;
+
+/// A worker's buffers, so that connections need none.
+#[derive(Debug)]
+pub struct Buffers {
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl Buffers {
+    /// Buffers for one worker.
+    pub fn new() -> Self {
+        Self { input: vec![0; READ_SIZE], output: Vec::new() }
+    }
+}
+
+/// What counts the connections of the process.
+#[derive(Debug)]
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A connection, shared by whichever worker its next bytes wake.
+#[derive(Debug)]
+pub struct Connection {
+    /// The socket.
+    pub stream: Stream,
+    /// Wake-ups that nobody has acted upon yet. The worker that raises it from zero owns the
+    /// connection until it has lowered it to zero again.
+    pub wakes: AtomicUsize,
+    /// Whether it was last told to wake somebody when the socket takes more output.
+    pub awaits_output: AtomicBool,
+    deadline: Deadline,
+    state: Mutex<State>,
+    _place: Place,
+}
+
+struct State {
+    parser: Parser,
+    /// Reply bytes that the socket did not take.
+    unsent: Vec<u8>,
+    /// Work for when they are out.
+    afters: Vec<After>,
+    /// Whether the connection ends once they are out.
+    closing: bool,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("parser", &self.parser).finish_non_exhaustive()
+    }
+}
+
+/// What is to become of a connection after its bytes were looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Wait for bytes.
+    AwaitInput,
+    /// Wait until the socket takes more of the reply; input waits meanwhile.
+    AwaitOutput,
+    /// Close it.
+    Close,
+}
+
+/// Everything that a look at a connection needs.
+pub struct Look<'a> {
+    /// What answers.
+    pub handler: &'a dyn Handler,
+    /// The worker's buffers.
+    pub buffers: &'a mut Buffers,
+    /// Work for after the answers whose last byte is out.
+    pub afters: &'a mut Vec<After>,
+    /// The responder's start, which deadlines count from.
+    pub started: Instant,
+}
+
+impl Connection {
+    /// A connection that was just accepted. It takes a place in `count`, and gives it back when
+    /// it is dropped.
+    pub fn new(stream: Stream, count: &Arc<AtomicUsize>, connections_max: usize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        let state = State {
+            parser: Parser::new(connections_max),
+            unsent: Vec::new(),
+            afters: Vec::new(),
+            closing: false,
+        };
+        Self {
+            stream,
+            wakes: AtomicUsize::new(0),
+            awaits_output: AtomicBool::new(false),
+            deadline: Deadline::default(),
+            state: Mutex::new(state),
+            _place: Place(Arc::clone(count)),
+        }
+    }
+
+    /// Whether the peer is late with the rest of a request, or with taking a reply.
+    pub fn is_overdue(&self, started: Instant) -> bool {
+        self.deadline.is_over(started)
+    }
+
+    /// Whether nothing is under way on it.
+    pub fn is_idle(&self) -> bool {
+        self.wakes.load(Ordering::Acquire) == 0 && !self.deadline.is_set()
+    }
+
+    /// Sends what waits, reads what is there, answers every request in it. With `to_end` it reads
+    /// until the socket has no more; otherwise a read that did not fill the buffer is the last,
+    /// since bytes that come later wake somebody again.
+    pub fn look(&self, to_end: bool, look: &mut Look<'_>) -> Verdict {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *state;
+        if !state.unsent.is_empty() {
+            match self.send(&state.unsent) {
+                Ok(sent) if sent == state.unsent.len() => state.unsent = Vec::new(),
+                Ok(sent) => {
+                    state.unsent.drain(..sent);
+                    return Verdict::AwaitOutput;
+                }
+                Err(_) => return state.close(look),
+            }
+            look.afters.append(&mut state.afters);
+            if state.closing {
+                return Verdict::Close;
+            }
+            self.expect_rest(state, look.started, true);
+        }
+        loop {
+            let length =
+                match recv(self.stream.raw(), &mut look.buffers.input, MsgFlags::MSG_DONTWAIT) {
+                    Ok(0) => return state.close(look),
+                    Ok(length) => length,
+                    Err(Errno::EAGAIN) => break,
+                    Err(Errno::EINTR) => continue,
+                    Err(_) => return state.close(look),
+                };
+            match self.take(state, length, look) {
+                Verdict::AwaitInput => {}
+                verdict => return verdict,
+            }
+            if length < look.buffers.input.len() && !to_end {
+                break;
+            }
+        }
+        Verdict::AwaitInput
+    }
+
+    /// Acts on the first `length` bytes of the input buffer.
+    fn take(&self, state: &mut State, length: usize, look: &mut Look<'_>) -> Verdict {
+        let Buffers { input, output } = &mut *look.buffers;
+        let mut input = input.get(..length).unwrap_or_default();
+        let mut answered = false;
+        output.clear();
+        loop {
+            match state.parser.feed(&mut input, output) {
+                Step::NeedMore => break,
+                Step::HangUp => state.closing = true,
+                Step::Ready { id, request, keep } => {
+                    answered = true;
+                    let mut response = guard::answer(look.handler, request);
+                    record::push_answer(output, id, &response);
+                    state.afters.extend(response.take_after());
+                    state.closing = !keep;
+                    // A request behind this one must not hold this answer back.
+                    if !input.is_empty() {
+                        match self.send(output) {
+                            Ok(sent) => drop(output.drain(..sent)),
+                            Err(_) => return state.close(look),
+                        }
+                    }
+                }
+            }
+            if state.closing {
+                break;
+            }
+        }
+        match self.send(output) {
+            Ok(sent) if sent == output.len() => {}
+            Ok(sent) => {
+                state.unsent = output.split_off(sent);
+                self.deadline.set(look.started, REPLY_TIME);
+                return Verdict::AwaitOutput;
+            }
+            Err(_) => return state.close(look),
+        }
+        output.shrink_to(REPLY_KEPT);
+        look.afters.append(&mut state.afters);
+        if state.closing {
+            return Verdict::Close;
+        }
+        self.expect_rest(state, look.started, answered);
+        Verdict::AwaitInput
+    }
+
+    /// Sets the time for the rest of a request where one is owed; only a new request gets new time.
+    fn expect_rest(&self, state: &State, started: Instant, new: bool) {
+        if !state.parser.is_midway() {
+            self.deadline.clear();
+        } else if new || !self.deadline.is_set() {
+            self.deadline.set(started, REQUEST_TIME);
+        }
+    }
+
+    /// Sends what the socket takes at once.
+    fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        let mut sent = 0;
+        while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            match send(self.stream.raw(), rest, flags) {
+                Ok(length) => sent += length,
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sent)
+    }
+}
+
+impl State {
+    /// The work after answers is done even where the peer is gone: it was promised to the request.
+    fn close(&mut self, look: &mut Look<'_>) -> Verdict {
+        look.afters.append(&mut self.afters);
+        Verdict::Close
+    }
+}
+
+/// When to give up on a peer, in milliseconds since the responder's start; 0 for never.
+#[derive(Debug, Default)]
+struct Deadline(AtomicU64);
+
+impl Deadline {
+    fn set(&self, started: Instant, after: Duration) {
+        self.0.store(millis(started.elapsed() + after), Ordering::Release);
+    }
+
+    fn clear(&self) {
+        // A plain load is much cheaper than a store where there is nothing to clear.
+        if self.is_set() {
+            self.0.store(0, Ordering::Release);
+        }
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire) != 0
+    }
+
+    fn is_over(&self, started: Instant) -> bool {
+        let at = self.0.load(Ordering::Acquire);
+        at != 0 && at < millis(started.elapsed())
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

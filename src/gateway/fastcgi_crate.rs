@@ -1,0 +1,158 @@
+//! The published crate `fastcgi` 1.0.0 behind the same [`Handler`], for whoever wants exactly it.
+//!
+//! What this adapter cures:
+//! - the crate drops parameters without a word at the first byte that is not UTF-8. The shipped
+//!   web-server configuration sends an explicit list whose last is [`SENTINEL`]; where that is
+//!   missing, the request is not whole, and is refused;
+//! - a handler that panics is answered 500; bodies are capped, and held against their length;
+//! - the crate's own panics (at every close of a connection) stay out of the log;
+//! - the end of its accept loop (out of descriptors or threads) ends the process with an error,
+//!   so that whoever supervises it starts it anew, where the crate alone would go deaf.
+//!
+//! What no adapter cures: a thread for each connection, without limit; no time-outs; a recursion
+//! for each parameter (the web server's limit on headers keeps it flat); no graceful stop: a stop
+//! waits for requests under way and cuts kept connections. It must not share a socket with the
+//! own responder, whose sockets do not block, which ends the crate's accept loop.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+use std::panic::{self, PanicHookInfo};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::listener::Listener;
+use super::{Handler, guard};
+use crate::error::Fault;
+use crate::http::{BODY_MAX, PARAMS_MAX, Params};
+use crate::log::{self, Level};
+
+/// The parameter that the web server sends last, with the value [`SENTINEL_VALUE`].
+pub const SENTINEL: &str = "CODEB_SIGNUP_PARAMS";
+/// Its value.
+pub const SENTINEL_VALUE: &str = "whole";
+
+/// How long a stop waits for requests under way.
+const STOP_TIME: Duration = Duration::from_secs(10);
+/// How often it looks whether there are any.
+const STOP_LOOK: Duration = Duration::from_millis(10);
+/// The most of a body that is read over when it is too large, in bytes.
+const READ_OVER_MAX: u64 = 1024 * 1024;
+/// The name of the thread that the crate accepts on. Those that it starts have none.
+const ACCEPTOR: &str = "fastcgi-accept";
+
+/// Serves until a byte arrives at `signals`, or until the crate's accept loop ends, which is an
+/// error.
+pub fn serve(
+    listener: &Listener,
+    handler: Arc<dyn Handler>,
+    signals: &UnixStream,
+) -> Result<(), Fault> {
+    let setting_up = |error| Fault::pathless("set up the crate fastcgi", error);
+    listener.set_blocking(true).map_err(setting_up)?;
+    let (ended, mut end) = UnixStream::pair().map_err(setting_up)?;
+    replace_panic_hook(ended.try_clone().map_err(setting_up)?);
+    let under_way = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&under_way);
+    let descriptor = listener.as_fd().as_raw_fd();
+    let accept = move || {
+        fastcgi::run_raw(move |request| answer(request, handler.as_ref(), &count), descriptor);
+    };
+    thread::Builder::new().name(ACCEPTOR.to_owned()).spawn(accept).map_err(setting_up)?;
+    let mut wake = signals.try_clone().map_err(setting_up)?;
+    let mut stop = ended;
+    thread::spawn(move || {
+        // Any outcome of the read is a reason to stop.
+        let _ = wake.read(&mut [0]);
+        let _ = stop.write(&[STOPPED]);
+    });
+    let mut why = [0];
+    end.read_exact(&mut why).map_err(setting_up)?;
+    if why != [STOPPED] {
+        let cause = io::Error::other("its accept loop ended; the log line before this says why");
+        let fault = Fault::pathless("go on with the crate fastcgi", cause);
+        return Err(fault.way_out("set gateway = \"own\", which survives this"));
+    }
+    listener.unlink();
+    let deadline = Instant::now() + STOP_TIME;
+    while under_way.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
+        thread::sleep(STOP_LOOK);
+    }
+    Ok(())
+}
+
+/// Tells the serving thread that a signal came …
+const STOPPED: u8 = 1;
+/// … or that the crate's accept loop panicked.
+const BROKEN: u8 = 2;
+
+/// Answers one request of the crate.
+fn answer(mut request: fastcgi::Request, handler: &dyn Handler, under_way: &AtomicUsize) {
+    let _counted = Counted::new(under_way);
+    let mut params = Params::default();
+    let mut size = 0;
+    for (name, value) in request.params() {
+        size += name.len() + value.len();
+        params.push(name.into_bytes(), value.into_bytes());
+    }
+    let whole = params.get(SENTINEL) == Some(SENTINEL_VALUE.as_bytes()) && size <= PARAMS_MAX;
+    let mut body = Vec::new();
+    let mut stdin = request.stdin();
+    let kept = (&mut stdin).take(BODY_MAX as u64 + 1).read_to_end(&mut body);
+    let rest = io::copy(&mut stdin.take(READ_OVER_MAX), &mut io::sink());
+    if kept.is_err() || rest.is_err() {
+        // Given up by the web server: nothing was asked for.
+        return;
+    }
+    let mut response = guard::answer(handler, guard::request(params, whole, body));
+    let mut bytes = Vec::new();
+    response.write_cgi(&mut bytes);
+    // Where the web server is gone there is nobody to tell.
+    let _ = request.stdout().write_all(&bytes);
+    drop(request);
+    guard::run_after(response.take_after());
+}
+
+/// Counts a request under way for as long as it lives.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// From now on the crate's panics at the end of a connection are silent, one on its accepting
+/// thread is logged and told to `ended`, and all others do as before.
+fn replace_panic_hook(ended: UnixStream) {
+    let previous = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if thread::current().name() == Some(ACCEPTOR) {
+            log::event(Level::Error, "accept_failed").field("reason", reason(info)).emit();
+            // The serving thread would otherwise wait for ever; there is no third one to tell.
+            let _ = (&ended).write(&[BROKEN]);
+        } else if !is_end_of_connection(info) {
+            previous(info);
+        }
+    }));
+}
+
+/// The crate panics where it reads the end of a connection; that is in its own source.
+fn is_end_of_connection(info: &PanicHookInfo<'_>) -> bool {
+    let in_crate = |file: &str| file.contains("fastcgi") && file.ends_with("src/lib.rs");
+    thread::current().name().is_none() && info.location().is_some_and(|at| in_crate(at.file()))
+}
+
+/// The message of a panic on the accepting thread, which has seen no client's bytes.
+fn reason<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
+    info.payload().downcast_ref::<String>().map_or("unknown", String::as_str)
+}
