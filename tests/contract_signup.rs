@@ -188,7 +188,7 @@ fn fault_and_recovery(host: &Host, what: &str, break_it: &dyn Fn(), mend_it: &dy
 
 #[test]
 fn a_fault_leaves_nothing_and_the_same_form_works_afterwards() {
-    let host = Setup { top: "lock_wait = \"300ms\"".into(), ..Setup::default() }.start();
+    let host = Setup { top: "lock_wait = \"1s\"".into(), ..Setup::default() }.start();
     let away = host.path().join("away");
     let moved = |path: std::path::PathBuf| {
         let (from, to) = (path.clone(), away.clone());
@@ -216,7 +216,7 @@ fn a_fault_leaves_nothing_and_the_same_form_works_afterwards() {
 
 #[test]
 fn a_lock_that_nobody_gives_back_is_a_fault_after_lock_wait() {
-    let host = Setup { top: "lock_wait = \"300ms\"".into(), ..Setup::default() }.start();
+    let host = Setup { top: "lock_wait = \"1s\"".into(), ..Setup::default() }.start();
     let visitor = host.visitor();
     visitor.signed_up("first");
     let form = visitor.form("joe");

@@ -43,6 +43,17 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut found: impl FnMut() -> Optio
     }
 }
 
+/// Text of a page with the entities undone that templates write.
+pub fn unescaped(page: &str) -> String {
+    let entities =
+        [("&#x2f;", "/"), ("&#x27;", "'"), ("&quot;", "\""), ("&lt;", "<"), ("&gt;", ">")];
+    let mut text = page.to_owned();
+    for (entity, plain) in entities {
+        text = text.replace(entity, plain);
+    }
+    text.replace("&amp;", "&")
+}
+
 /// A directory of one test, removed when it is dropped unless the test failed.
 #[derive(Debug)]
 pub struct TempDir(PathBuf);
