@@ -13,7 +13,7 @@ use codeb_signup::{gateway, log, premises, serve};
 fn main() -> ExitCode {
     // Files are made readable for at most their group, whatever started us.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o027));
-    if std::env::var_os("GATEWAY_INTERFACE").is_some() {
+    if gateway::cgi::is_wanted() {
         return admin::finish(cgi());
     }
     let cli = match Cli::read(std::env::args_os(), serve::has_listener()) {

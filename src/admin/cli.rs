@@ -21,7 +21,8 @@ Started by a web server as a CGI program (GATEWAY_INTERFACE is set), it answers 
 ignores every argument. Started with a listening socket as standard input (spawn-fcgi, systemd) and
 no verb, it serves.
 
-Exit codes: 0 done, 64 usage, 65 unusable input, 73 cannot create, 74 I/O, 75 try again, 78 configuration.";
+Exit codes (sysexits.h): 0 done, 64 usage, 65 unusable input, 69 address taken, 71 system,
+73 cannot create, 74 I/O, 75 try again, 77 permission, 78 configuration.";
 
 /// What the command line says.
 #[derive(Debug, Parser)]
