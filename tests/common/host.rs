@@ -336,10 +336,12 @@ impl Host {
         self.path().join(format!("responder-{number}.log"))
     }
 
-    /// The program where any user may run it.
+    /// The program where any user may run it. Copied by another process: what this one writes,
+    /// a child that another test starts at that moment may hold open ("text file busy").
     fn copy_program(&self) -> PathBuf {
         let copy = self.path().join("codeb-signup");
-        fs::copy(PROGRAM, &copy).unwrap();
+        let copied = Command::new("cp").arg(PROGRAM).arg(&copy).status().unwrap();
+        assert!(copied.success(), "cp {PROGRAM}");
         copy
     }
 

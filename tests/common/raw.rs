@@ -64,7 +64,7 @@ fn reads() -> Vec<Row> {
         ),
         ("900 headers", request(b"GET /captcha.ashx", &many, b""), &[200, 400, 431]),
         ("a URI over 64 KiB", request(&long, &[], b""), &[400, 414, 431, 500]),
-        ("headers over 64 KiB", request(b"GET /captcha.ashx", &large, b""), &[400, 431, 500]),
+        ("headers over 64 KiB", request(b"GET /captcha.ashx", &large, b""), &[200, 400, 431, 500]),
         ("a raw token", request(b"GET /activate.ashx?token=\xff\xff", &[], b""), &[400]),
     ]
 }
