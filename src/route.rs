@@ -70,10 +70,19 @@ impl Endpoint {
 impl Router {
     /// Opens every tenant's stores on the machine's disk.
     pub fn open(config: &Config) -> Result<Self, Fault> {
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        Self::open_on(config, &(Arc::new(RealDisk) as Arc<dyn Disk>))
+    }
+
+    /// Opens every tenant's stores on `disk`.
+    pub fn open_on(config: &Config, disk: &Arc<dyn Disk>) -> Result<Self, Fault> {
         let templates = Arc::new(Templates::built_in()?);
-        let tenants = Tenants::new(config, &disk, &templates)?;
+        let tenants = Tenants::new(config, disk, &templates)?;
         Ok(Self { config: config.clone(), tenants, templates })
+    }
+
+    /// The tenants that are served.
+    pub fn tenants(&self) -> &Tenants {
+        &self.tenants
     }
 
     /// Reads every tenant's accounts and finishes what a crash left, so that the first request does
