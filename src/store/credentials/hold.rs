@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::change::{Flip, Plan, Stretch};
 use super::core::{Core, Whole};
 use super::journal::{Entry, Journal, Pending};
-use super::line::{ENABLED, LINE_MAX, Line};
+use super::line::{Account, ENABLED, LINE_MAX, Line};
 use super::view::{self, Sum, View};
 use super::{Paths, scan};
 use crate::disk::{Disk, Locked, Open};
@@ -69,10 +69,12 @@ impl Writer {
             return Ok(());
         }
         let exists = |path| self.disk.stat(path).is_ok();
-        if !exists(&self.paths.credentials) && !exists(&self.paths.journal) {
+        if !exists(&self.paths.journal) {
             let path = &self.paths.credentials;
             let make = || {
                 self.disk.open(path, Open::Create(0o600))?.sync()?;
+                // Its name has to be durable before the journal can be, which is what tells a new
+                // directory from one that lost its accounts.
                 self.disk.sync_dir(&self.paths.state)
             };
             make().map_err(|cause| Fault::new("make", path, cause))?;
@@ -250,7 +252,7 @@ impl Hold<'_> {
         false
     }
 
-    /// Fills lines whose end is known to be dead with `#`, so that nothing personal stays.
+    /// Fills lines that are dead with `#`, so that nothing personal stays.
     fn blank<'s>(&self, stretches: impl Iterator<Item = &'s Stretch>) -> Result<(), Fault> {
         for Stretch { offset, length, .. } in stretches {
             let dead = vec![b'#'; (*length as usize).saturating_sub(1)];
@@ -327,22 +329,33 @@ impl Hold<'_> {
         Ok(())
     }
 
-    /// Makes every view anew that is not what the file says; how many were.
-    pub fn reconcile(&mut self, core: &mut Core) -> Result<usize, Fault> {
+    /// Makes durable what a killed holder left in memory alone, takes out lines that a later one
+    /// of the same name outranks, and makes every view anew that is not what the file says.
+    pub fn reconcile(&mut self, core: &mut Core) -> Result<(), Fault> {
         let mut wanted = Sum::default();
-        self.each_enabled(core, &mut |line| {
-            wanted.add(line.trim_end().as_bytes());
+        let mut outranked = Vec::new();
+        self.each_account(core, &mut |account, offset, counts| {
+            if !counts {
+                outranked.push((account.user.to_owned(), offset));
+            } else if account.disabled == ENABLED {
+                wanted.add(view::line_of(account).trim_end().as_bytes());
+            }
             Ok(())
         })
         .map_err(|cause| self.writer.fault("read", cause))?;
-        let mut rebuilt = 0;
+        for (user, _) in outranked {
+            let lines = core.find_all(&user, usize::MAX)?;
+            let older: Vec<Stretch> = lines.iter().skip(1).map(Stretch::of).collect();
+            self.blank(older.iter())?;
+        }
+        let synced = self.whole.handle.sync();
+        synced.map_err(|cause| self.writer.fault("sync", cause))?;
         for at in 0..self.writer.views.len() {
             if self.writer.views[at].sum()? != wanted {
                 self.rebuild_view(core, at)?;
-                rebuilt += 1;
             }
         }
-        Ok(rebuilt)
+        Ok(())
     }
 
     fn rebuild_views(&mut self, core: &mut Core) -> Result<(), Fault> {
@@ -369,12 +382,24 @@ impl Hold<'_> {
         core: &Core,
         each: &mut dyn FnMut(&str) -> io::Result<()>,
     ) -> io::Result<()> {
+        self.each_account(core, &mut |account, _, counts| {
+            if counts && account.disabled == ENABLED {
+                each(&view::line_of(account))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `each` with every live line, where it begins, and whether it is the one that counts
+    /// for its name.
+    fn each_account(
+        &self,
+        core: &Core,
+        each: &mut dyn FnMut(&Account<'_>, u64, bool) -> io::Result<()>,
+    ) -> io::Result<()> {
         scan::lines(self.whole.handle.as_ref(), 0, |offset, bytes| {
-            if let Line::Account(account) = Line::parse(bytes)
-                && account.disabled == ENABLED
-                && counts(core, account.user, offset)?
-            {
-                each(&view::line_of(&account))?;
+            if let Line::Account(account) = Line::parse(bytes) {
+                each(&account, offset, counts(core, account.user, offset)?)?;
             }
             Ok(true)
         })
