@@ -272,42 +272,53 @@ impl Hold<'_> {
                     self.rewrite(core)?;
                 }
                 for entry in &entries {
-                    self.make_whole(core, entry, inode == self.inode)?;
+                    self.make_lines_whole(core, entry, inode == self.inode)?;
                 }
-                let synced = self.whole.handle.sync();
-                synced.map_err(|cause| self.writer.fault("sync", cause))?;
+                // A view must not show what a power cut could still take from the file.
+                self.sync()?;
+                for entry in &entries {
+                    self.make_views_whole(core, &entry.user)?;
+                }
             }
         }
         self.journal()?.clear()
     }
 
-    /// Makes one account whole: a line that was on its way out is blanked to its end, older live
-    /// lines of the name go, and every view has it if and only if it is enabled.
-    fn make_whole(&mut self, core: &Core, entry: &Entry, same_file: bool) -> Result<(), Fault> {
+    /// A line that was on its way out is blanked to its end, and older live lines of the name go.
+    fn make_lines_whole(&self, core: &Core, entry: &Entry, same_file: bool) -> Result<(), Fault> {
         if same_file && entry.length > 0 && self.is_dying(entry)? {
             let dying = Stretch { offset: entry.offset, length: entry.length, first: b'#' };
             self.blank([dying].iter())?;
         }
         let lines = core.find_all(&entry.user, usize::MAX)?;
         let older: Vec<Stretch> = lines.iter().skip(1).map(Stretch::of).collect();
-        self.blank(older.iter())?;
-        let counts = lines.first().and_then(|line| line.account());
+        self.blank(older.iter())
+    }
+
+    /// Every view has `user` if and only if he is enabled.
+    fn make_views_whole(&mut self, core: &Core, user: &str) -> Result<(), Fault> {
+        let counts = core.find_user(user)?;
+        let account = counts.as_ref().and_then(|line| line.account());
         let wanted =
-            counts.filter(|account| account.disabled == ENABLED).map(|a| view::line_of(&a));
+            account.filter(|account| account.disabled == ENABLED).map(|a| view::line_of(&a));
         for view in &mut self.writer.views {
             if !view.exists()? {
                 continue;
             }
-            let has = view.lines_of(&entry.user)?;
+            let has = view.lines_of(user)?;
             if has.iter().eq(wanted.iter()) {
                 continue;
             }
-            view.blank(&HashSet::from([entry.user.as_str()]))?;
+            view.blank(&HashSet::from([user]))?;
             if let Some(line) = &wanted {
                 view.append(line.as_bytes())?;
             }
         }
         Ok(())
+    }
+
+    fn sync(&self) -> Result<(), Fault> {
+        self.whole.handle.sync().map_err(|cause| self.writer.fault("sync", cause))
     }
 
     /// Whether the line of a journal entry was begun to be blanked: `#`, and its LF where it was.
@@ -348,8 +359,7 @@ impl Hold<'_> {
             let older: Vec<Stretch> = lines.iter().skip(1).map(Stretch::of).collect();
             self.blank(older.iter())?;
         }
-        let synced = self.whole.handle.sync();
-        synced.map_err(|cause| self.writer.fault("sync", cause))?;
+        self.sync()?;
         for at in 0..self.writer.views.len() {
             if self.writer.views[at].sum()? != wanted {
                 self.rebuild_view(core, at)?;
@@ -363,6 +373,7 @@ impl Hold<'_> {
     }
 
     fn rebuild_view(&mut self, core: &mut Core, at: usize) -> Result<(), Fault> {
+        self.sync()?;
         let mut view = std::mem::replace(
             &mut self.writer.views[at],
             View::new(self.writer.disk.clone(), self.writer.paths.credentials.clone(), None),
