@@ -7,6 +7,7 @@ mod crash;
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 
+use crash::breakages;
 use crash::matrix::{BOUNDED, Points, Recording, Scale, WHOLE};
 use crash::operations::{ALL, Operation};
 use crash::world::{HA1, scratch};
@@ -73,4 +74,23 @@ fn no_crash_of_any_operation_loses_or_lets_in_anybody() {
     println!("crash matrix: {sum} points ({all:?}), {violations} violations");
     assert_eq!(violations, 0);
     assert_that_the_log_keeps_secrets();
+}
+
+#[test]
+fn every_deliberate_mistake_in_the_order_of_steps_is_caught() {
+    log();
+    let mut missed = Vec::new();
+    for (operation, breakage) in breakages::ALL {
+        let operation = ALL.iter().find(|known| known.name == *operation).unwrap();
+        let played = Recording::of(operation, Some(*breakage), BOUNDED).play();
+        match played {
+            Ok(points) => {
+                println!("MISSED {}: {points:?}", breakage.name);
+                missed.push(breakage.name);
+            }
+            Err(why) => println!("caught: {}; {why}", breakage.name),
+        }
+    }
+    println!("{} deliberate mistakes, {} missed", breakages::ALL.len(), missed.len());
+    assert!(missed.is_empty(), "{missed:?}");
 }

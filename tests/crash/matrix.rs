@@ -92,6 +92,7 @@ impl<'a> Recording<'a> {
         (operation.run)(&run);
         let forms = run.forms.into_inner().unwrap_or_else(PoisonError::into_inner);
         let history = recorder.history();
+        let breakage = breakage.filter(|breakage| breakage.lasting);
         let random = Random(history.steps.len() as u64);
         let points = Points { steps: history.steps.len(), ..Points::default() };
         Self { operation, breakage, root, base, history, forms, viewed, random, scale, points }

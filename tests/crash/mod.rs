@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod breakages;
 pub mod check;
 pub mod history;
 pub mod matrix;

@@ -27,6 +27,7 @@ pub enum Kind {
     Attribute,
     Sync,
     Rename,
+    RenameAcross,
     Unlink,
     SyncDir,
     MakeDir,
@@ -67,6 +68,8 @@ pub struct Breakage {
     /// Steps that are put off until after one that `until` names.
     pub deferred: fn(&About<'_>) -> bool,
     pub until: fn(&About<'_>) -> bool,
+    /// Whether the process that recovers makes the mistake as well.
+    pub lasting: bool,
 }
 
 /// A filesystem that is read-only takes nothing at all.
@@ -324,7 +327,9 @@ impl Disk for Recorder {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
         let (old, new) = (self.0.relative(from), self.0.relative(to));
-        let about = About { kind: Kind::Rename, path: &new, data: b"" };
+        let within = old.parent() == new.parent();
+        let kind = if within { Kind::Rename } else { Kind::RenameAcross };
+        let about = About { kind, path: &new, data: b"" };
         let Some(&file) = state.names.get(&old) else { return RealDisk.rename(from, to) };
         let step = Step::Rename { file, from: old.clone(), to: new.clone() };
         let (from, to) = (from.to_owned(), to.to_owned());
