@@ -36,7 +36,7 @@ pub struct Line {
 }
 
 impl Line {
-    fn status(&self) -> Status {
+    pub fn status(&self) -> Status {
         match self.disabled {
             '0' => Status::Enabled,
             '1' => Status::Pending,
@@ -275,7 +275,7 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 /// The activation token of a mail (the soft line breaks of quoted-printable undone).
-fn token_in(mail: &[u8]) -> Option<Token> {
+pub fn token_in(mail: &[u8]) -> Option<Token> {
     let text = String::from_utf8_lossy(mail).replace("=\r\n", "").replace("=3D", "=");
     let at = text.find("token=")? + "token=".len();
     Token::parse(text.get(at..at + Token::TEXT_LEN)?.as_bytes())
