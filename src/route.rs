@@ -254,6 +254,7 @@ fn code(refusal: &Refusal) -> &'static str {
         Refusal::RateLimited(_) => "rate_limited",
         Refusal::Taken => "conflict",
         Refusal::Link => "link_refused",
+        Refusal::Closed(_) => "signups_closed",
     }
 }
 
@@ -269,11 +270,14 @@ fn refusal_json(refusal: &Refusal) -> Response {
         Refusal::RateLimited(_) => (429, "Too many accounts from this address; try again later."),
         Refusal::Taken => (409, "This user name is taken."),
         Refusal::Link => (400, "Activation link is invalid or expired"),
+        Refusal::Closed(_) => (503, "Sign-up is closed here at the moment."),
     };
     let response = error_json(status, code(refusal), description);
     match refusal {
         Refusal::Method(allow) => response.header("Allow", *allow),
-        Refusal::RateLimited(wait) => response.header("Retry-After", wait.as_secs().to_string()),
+        Refusal::RateLimited(wait) | Refusal::Closed(wait) => {
+            response.header("Retry-After", wait.as_secs().to_string())
+        }
         _ => response,
     }
 }

@@ -8,11 +8,17 @@ pub mod signup;
 
 use std::cell::OnceCell;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::config::Signups;
+use crate::error::Refusal;
 use crate::http::Request;
 use crate::tenant::Tenant;
+
+/// When to ask again whether sign-up is open: nobody knows, so it is only not too often.
+const CLOSED_FOR: Duration = Duration::from_secs(3600);
 
 /// A request on its way through an endpoint, with what `route` found out about it.
 #[derive(Debug)]
@@ -30,6 +36,14 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// Whether the tenant takes new accounts.
+    fn must_be_open(&self) -> Result<(), Refusal> {
+        match self.tenant.config.signups {
+            Signups::Open => Ok(()),
+            Signups::Closed => Err(Refusal::Closed(CLOSED_FOR)),
+        }
+    }
+
     /// Remembers who the request is about; the first name counts.
     fn is_about(&self, user: &str) {
         let _ = self.user.set(user.to_owned());

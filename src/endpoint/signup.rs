@@ -46,6 +46,7 @@ impl Luggage for Attempt {
 
 /// Makes the account; its name.
 pub fn post(call: &Call<'_>) -> Result<Username, Error> {
+    call.must_be_open()?;
     let sign_up = SignUp::read(call)?;
     let captcha = present_captcha(call, &sign_up)?;
     let place = take_place(call)?;
