@@ -11,14 +11,15 @@ use std::sync::Arc;
 use chrono::Utc;
 use serde::Serialize;
 
-use crate::config::Config;
+use crate::config::{Activation, Config};
 use crate::disk::{Disk, RealDisk};
-use crate::endpoint::{Call, activate, captcha, page, signup};
+use crate::endpoint::activate::{self, Activated};
+use crate::endpoint::{Call, captcha, page, signup};
 use crate::error::{Error, Fault, Refusal};
 
 use crate::http::{Handler, Method, Request, Response};
+use crate::lang::Languages;
 use crate::log::{self, Level};
-use crate::template::Templates;
 use crate::tenant::{Tenant, Tenants};
 
 /// How long a browser may keep a preflight's answer, in seconds.
@@ -29,7 +30,6 @@ const PREFLIGHT_MAX_AGE: &str = "600";
 pub struct Router {
     config: Config,
     tenants: Tenants,
-    templates: Arc<Templates>,
 }
 
 /// What can be asked for.
@@ -59,10 +59,11 @@ impl Endpoint {
     }
 
     /// The `Allow` header of a 405.
-    fn methods(self) -> &'static str {
-        match self {
-            Self::Captcha | Self::Activate => "GET, HEAD",
-            Self::SignUp => "POST",
+    fn methods(self, tenant: &Tenant) -> &'static str {
+        match (self, tenant.config.activation) {
+            (Self::SignUp, _) => "POST",
+            (Self::Activate, Activation::Click) => "GET, HEAD, POST",
+            (Self::Captcha | Self::Activate, _) => "GET, HEAD",
         }
     }
 }
@@ -71,9 +72,11 @@ impl Router {
     /// Opens every tenant's stores on the machine's disk.
     pub fn open(config: &Config) -> Result<Self, Fault> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let templates = Arc::new(Templates::built_in()?);
-        let tenants = Tenants::new(config, &disk, &templates)?;
-        Ok(Self { config: config.clone(), tenants, templates })
+        let languages = Languages::built_in().map_err(|broken| {
+            Fault::pathless("read the languages", std::io::Error::other(broken))
+        })?;
+        let tenants = Tenants::new(config, &disk, &Arc::new(languages))?;
+        Ok(Self { config: config.clone(), tenants })
     }
 
     /// Reads every tenant's accounts and finishes what a crash left, so that the first request does
@@ -105,13 +108,16 @@ impl Router {
             (Endpoint::Captcha, Some(Method::Get)) => self.captcha(call),
             (Endpoint::Captcha, Some(Method::Head)) => self.captcha(call).without_body(),
             (Endpoint::SignUp, Some(Method::Post)) => self.sign_up(call),
-            (Endpoint::Activate, Some(Method::Get)) => self.activate(call),
+            (Endpoint::Activate, Some(Method::Get)) => self.activate(call, activate::get),
+            (Endpoint::Activate, Some(Method::Post)) if is_clicked(call.tenant) => {
+                self.activate(call, activate::post)
+            }
             (Endpoint::Activate, Some(Method::Head)) => page::head(),
             (Endpoint::Captcha | Endpoint::SignUp, Some(Method::Options))
                 if allowed_origin(call.request, call.tenant).is_some() =>
             {
                 Response::empty(204)
-                    .header("Access-Control-Allow-Methods", endpoint.methods())
+                    .header("Access-Control-Allow-Methods", endpoint.methods(call.tenant))
                     .header("Access-Control-Allow-Headers", "Content-Type")
                     .header("Access-Control-Max-Age", PREFLIGHT_MAX_AGE)
             }
@@ -119,7 +125,7 @@ impl Router {
                 endpoint.name(),
                 Some(call.tenant),
                 Some(call.client),
-                Refusal::Method(endpoint.methods()),
+                Refusal::Method(endpoint.methods(call.tenant)),
             ),
         }
     }
@@ -146,19 +152,27 @@ impl Router {
         }
     }
 
-    fn activate(&self, call: &Call<'_>) -> Response {
-        let page = match activate::get(call) {
-            Ok(user) => {
+    fn activate(
+        &self,
+        call: &Call<'_>,
+        act: fn(&Call<'_>) -> Result<Activated, Error>,
+    ) -> Response {
+        let page = match act(call) {
+            Ok(Activated::Enabled(user)) => {
                 self.log(Endpoint::Activate, call, "ok", None);
-                page::activated(&self.templates, &user, &call.tenant.config.login_page)
+                page::activated(call, &user)
+            }
+            Ok(Activated::ToConfirm(user, token)) => {
+                self.log(Endpoint::Activate, call, "shown", None);
+                page::click(call, &user, &token)
             }
             Err(Error::Refused(refusal)) => {
                 self.log(Endpoint::Activate, call, code(&refusal), None);
-                page::refused(&self.templates)
+                page::refused(call)
             }
             Err(Error::Fault(fault) | Error::CaptchaUnavailable(fault)) => {
                 self.log(Endpoint::Activate, call, "server_error", Some(&fault));
-                page::failed(&self.templates)
+                page::failed(call)
             }
         };
         page.unwrap_or_else(|fault| self.fail(Endpoint::Activate, call, fault.into()))
@@ -223,6 +237,11 @@ impl Handler for Router {
     fn handle(&self, request: Request) -> Response {
         self.answer(&request)
     }
+}
+
+/// Whether a button activates here, and not the link itself.
+fn is_clicked(tenant: &Tenant) -> bool {
+    tenant.config.activation == Activation::Click
 }
 
 /// The `Origin` of the request, where the tenant lists it.

@@ -8,6 +8,7 @@ pub mod signup;
 
 use std::cell::OnceCell;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -15,6 +16,7 @@ use chrono::{DateTime, Utc};
 use crate::config::Signups;
 use crate::error::Refusal;
 use crate::http::Request;
+use crate::lang::Language;
 use crate::tenant::Tenant;
 
 /// When to ask again whether sign-up is open: nobody knows, so it is only not too often.
@@ -26,7 +28,7 @@ pub struct Call<'a> {
     /// The request.
     pub request: &'a Request,
     /// The tenant that was asked.
-    pub tenant: &'a Tenant,
+    pub tenant: &'a Arc<Tenant>,
     /// The client's address.
     pub client: IpAddr,
     /// When the request came.
@@ -42,6 +44,12 @@ impl Call<'_> {
             Signups::Open => Ok(()),
             Signups::Closed => Err(Refusal::Closed(CLOSED_FOR)),
         }
+    }
+
+    /// The language to answer in: the one that the form names, else the browser's, else the tenant's.
+    fn language(&self, named: Option<&str>) -> &Language {
+        let accepted = self.request.params.text("HTTP_ACCEPT_LANGUAGE");
+        self.tenant.templates.languages.pick(named, accepted, &self.tenant.config.language)
     }
 
     /// Remembers who the request is about; the first name counts.

@@ -25,6 +25,8 @@ struct SignUp {
     ha1: Ha1,
     captcha_token: String,
     captcha_answer: String,
+    /// The language of the mail.
+    language: &'static str,
 }
 
 /// What has to be given back when no account comes of it: the captcha, the place within the rate
@@ -68,6 +70,7 @@ impl SignUp {
             FormError::TooLarge => Refusal::TooLarge,
             FormError::Malformed(why) => Refusal::Invalid(why.into()),
         })?;
+        let language = call.language(form.language()).tag();
         let present = form.into_values().map(|value| value.filter(|text| !text.is_empty()));
         let [
             Some(user),
@@ -95,6 +98,7 @@ impl SignUp {
             ha1: Ha1::parse(&ha1).map_err(field("ha1"))?,
             captcha_token,
             captcha_answer,
+            language,
         })
     }
 }
@@ -133,7 +137,8 @@ fn stage_mail(
     expires: DateTime<Utc>,
 ) -> Result<Staged, Fault> {
     let composer = &call.tenant.composer;
-    let mail = composer.activation(&sign_up.email, &sign_up.user, token, expires)?;
+    let (to, user) = (&sign_up.email, &sign_up.user);
+    let mail = composer.activation(to, user, token, expires, sign_up.language)?;
     call.tenant.pickup.stage(&mail, token.id())
 }
 
@@ -155,6 +160,7 @@ fn append_account(
         created: call.now,
         expires,
         token,
+        language: sign_up.language,
     };
     call.tenant.credentials.create(&account, attempt).map_err(|not_made| match not_made {
         NotMade::Taken => Refusal::Taken.into(),

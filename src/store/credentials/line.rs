@@ -137,6 +137,8 @@ pub struct NewAccount<'a> {
     pub expires: DateTime<Utc>,
     /// What activates it.
     pub token: TokenId,
+    /// The language of its mails.
+    pub language: &'a str,
 }
 
 impl NewAccount<'_> {
@@ -148,7 +150,8 @@ impl NewAccount<'_> {
             .append_pair("email", self.email.as_str())
             .append_pair("created", &timestamp(self.created))
             .append_pair("expires", &timestamp(self.expires))
-            .append_pair("activation", &self.token.hex());
+            .append_pair("activation", &self.token.hex())
+            .append_pair("lang", self.language);
         format!(
             "{}:{}:{}:{}:{}:{}\n",
             self.user,
@@ -186,6 +189,7 @@ mod tests {
             created: at(1_800_000_000),
             expires: at(1_800_000_100),
             token,
+            language: "de",
         }
         .line();
         let Line::Account(account) = Line::parse(line.trim_end().as_bytes()) else { panic!() };

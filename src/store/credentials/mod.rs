@@ -3,8 +3,9 @@
 //!
 //! `credentials`: a line for each account, `user:realm:ha1:disabled:role:attributes`. `disabled` is
 //! `0` no, `1` until activated, `2` by the operator. Attributes are form-urlencoded: `name`,
-//! `email`, `created`, `expires`, `activation` (SHA-256 of the token); unknown ones are kept. A line
-//! that begins with `#` is a comment or dead space. Of two live lines with one name the last counts.
+//! `email`, `created`, `expires`, `activation` (SHA-256 of the token; of the last two, a comma between,
+//! after a resend), `lang` (of the mails), `mailed` (when the mails of the last day were made, after a
+//! resend); unknown ones are kept. A line that begins with `#` is a comment or dead space. Of two live lines with one name the last counts.
 //!
 //! Beside it: `credentials.lock` (empty; flock on it is the lock), `credentials.journal` (what the
 //! batch under way changes in place), `credentials.damaged` (bytes that were no lines), and the
