@@ -223,7 +223,8 @@ mod tests {
     fn only_known_names_are_filled_in_and_values_are_not_looked_into() {
         let value = |name: &str| (name == "user").then_some(Cow::Borrowed("{user}{x"));
         assert_eq!(fill("a {user} {x} {", value), "a {user}{x {x} {");
-        let arabic = &languages().get("ar").unwrap().texts("mail_until", &[("date", "D")]);
+        let languages = languages();
+        let arabic = languages.get("ar").unwrap().texts("mail_until", &[("date", "D")]);
         assert!(arabic["mail_until"].contains("\u{2066}D\u{2069}"));
     }
 }

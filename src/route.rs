@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::config::{Activation, Config};
 use crate::disk::{Disk, RealDisk};
 use crate::endpoint::activate::{self, Activated};
-use crate::endpoint::{Call, captcha, page, signup};
+use crate::endpoint::{Call, captcha, page, resend, signup};
 use crate::error::{Error, Fault, Refusal};
 
 use crate::http::{Handler, Method, Request, Response};
@@ -38,6 +38,7 @@ enum Endpoint {
     Captcha,
     SignUp,
     Activate,
+    Resend,
 }
 
 impl Endpoint {
@@ -46,6 +47,7 @@ impl Endpoint {
             b"captcha.ashx" => Some(Self::Captcha),
             b"signup.ashx" => Some(Self::SignUp),
             b"activate.ashx" => Some(Self::Activate),
+            b"resend.ashx" => Some(Self::Resend),
             _ => None,
         }
     }
@@ -55,13 +57,14 @@ impl Endpoint {
             Self::Captcha => "captcha",
             Self::SignUp => "signup",
             Self::Activate => "activate",
+            Self::Resend => "resend",
         }
     }
 
     /// The `Allow` header of a 405.
     fn methods(self, tenant: &Tenant) -> &'static str {
         match (self, tenant.config.activation) {
-            (Self::SignUp, _) => "POST",
+            (Self::SignUp | Self::Resend, _) => "POST",
             (Self::Activate, Activation::Click) => "GET, HEAD, POST",
             (Self::Captcha | Self::Activate, _) => "GET, HEAD",
         }
@@ -90,7 +93,8 @@ impl Router {
         let Some(client) = request.client(&self.config.trusted_proxies).filter(|_| arrived) else {
             return self.refuse("request", None, None, Refusal::LostParameters);
         };
-        let Some(endpoint) = Endpoint::of(request) else {
+        let endpoint = Endpoint::of(request);
+        let Some(endpoint) = endpoint.filter(|found| self.is_on(*found)) else {
             return self.refuse("request", None, Some(client), Refusal::UnknownPath);
         };
         let host = request.host();
@@ -98,9 +102,17 @@ impl Router {
             self.log_unknown_host(&host, client);
             return refusal_json(&Refusal::UnknownHost);
         };
+        if endpoint == Endpoint::Resend && !tenant.config.resend {
+            return self.refuse("request", Some(tenant), Some(client), Refusal::UnknownPath);
+        }
         let call = Call { request, tenant, client, now: Utc::now(), user: OnceCell::new() };
         let response = self.dispatch(endpoint, &call);
         with_cors(response, request, tenant)
+    }
+
+    /// Whether any tenant has this endpoint.
+    fn is_on(&self, endpoint: Endpoint) -> bool {
+        endpoint != Endpoint::Resend || self.tenants.any_resends()
     }
 
     fn dispatch(&self, endpoint: Endpoint, call: &Call<'_>) -> Response {
@@ -113,7 +125,8 @@ impl Router {
                 self.activate(call, activate::post)
             }
             (Endpoint::Activate, Some(Method::Head)) => page::head(),
-            (Endpoint::Captcha | Endpoint::SignUp, Some(Method::Options))
+            (Endpoint::Resend, Some(Method::Post)) => self.resend(call),
+            (Endpoint::Captcha | Endpoint::SignUp | Endpoint::Resend, Some(Method::Options))
                 if allowed_origin(call.request, call.tenant).is_some() =>
             {
                 Response::empty(204)
@@ -149,6 +162,20 @@ impl Router {
                 Response::json(200, to_json(&Made { ok: true, user: user.as_str() }))
             }
             Err(error) => self.fail(Endpoint::SignUp, call, error),
+        }
+    }
+
+    fn resend(&self, call: &Call<'_>) -> Response {
+        #[derive(Serialize)]
+        struct Accepted {
+            ok: bool,
+        }
+        match resend::post(call) {
+            Ok(after) => {
+                self.log(Endpoint::Resend, call, "ok", None);
+                Response::json(200, to_json(&Accepted { ok: true })).after(after)
+            }
+            Err(error) => self.fail(Endpoint::Resend, call, error),
         }
     }
 

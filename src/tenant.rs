@@ -121,6 +121,11 @@ impl Tenants {
         self.by_host.get(host).or(self.default.as_ref())
     }
 
+    /// Whether any tenant lets mails be asked for again.
+    pub fn any_resends(&self) -> bool {
+        self.by_host.values().any(|tenant| tenant.config.resend)
+    }
+
     /// Every tenant once.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Tenant>> {
         self.by_host.iter().filter(|(host, tenant)| **host == tenant.config.host).map(|(_, t)| t)
