@@ -5,21 +5,28 @@
 //! | floor | modules |
 //! |---|---|
 //! | 8 | `main` |
-//! | 7 | `serve`, `admin` |
+//! | 7 | [`serve`], [`admin`] |
 //! | 6 | [`gateway`] |
-//! | 5 | `route` |
-//! | 4 | `endpoint` |
-//! | 3 | `tenant`, `upkeep` |
-//! | 2 | `store` |
-//! | 1 | [`disk`], [`http`], [`config`], [`log`] |
+//! | 5 | [`route`] |
+//! | 4 | [`endpoint`] |
+//! | 3 | [`tenant`], `upkeep`, [`premises`] |
+//! | 2 | [`store`] |
+//! | 1 | [`disk`], [`http`], [`config`], [`log`], [`template`] |
 //! | 0 | [`account`], [`secret`], [`error`] |
 
 pub mod account;
+pub mod admin;
 pub mod config;
 pub mod disk;
+pub mod endpoint;
 pub mod error;
 pub mod gateway;
 pub mod http;
 pub mod log;
+pub mod premises;
+pub mod route;
 pub mod secret;
 pub mod serve;
+pub mod store;
+pub mod template;
+pub mod tenant;

@@ -1,14 +1,65 @@
 //! The configuration: one TOML file, read raw, then checked into the types here. Whoever holds a
 //! [`Config`] holds values that are in range; whether its directories exist and can be used is
-//! checked when a tenant is opened.
+//! checked by `premises`, when a tenant is opened and by `codeb-signup check`.
+//!
+//! | module | turns |
+//! |---|---|
+//! | `raw` | text into tables whose every key knows its line |
+//! | `values`, `places` | one value into its checked type, or a [`Wrong`] |
+//! | `checked` | tables into [`Config`], with defaults, and what two keys say together |
+//! | `show` | a [`Config`] back into TOML, nothing left out |
 
+mod checked;
+mod places;
+mod problem;
+mod raw;
+mod show;
+mod values;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::account::{Realm, Role};
+
+pub use checked::{load, parse};
+pub use problem::{ConfigError, Problem, Wrong};
+
+/// The file that is read where neither a flag nor the environment names one.
+pub const DEFAULT_FILE: &str = "/etc/codeb-signup/config.toml";
+
+/// The environment variable that names the file.
+pub const FILE_VARIABLE: &str = "CODEB_SIGNUP_CONFIG";
+
+/// The languages of pages and mails.
+pub const LANGUAGES: [&str; 1] = ["en"];
+
+/// Where the configuration stands: the flag, else `CODEB_SIGNUP_CONFIG`, else [`DEFAULT_FILE`].
+pub fn default_path(flag: Option<&Path>) -> PathBuf {
+    let variable = || std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty());
+    match flag {
+        Some(path) => path.to_owned(),
+        None => variable().map_or_else(|| DEFAULT_FILE.into(), PathBuf::from),
+    }
+}
+
+/// The lines of a table's keys, so that a later check can name the line at fault.
+#[derive(Debug, Clone, Default)]
+pub struct Lines {
+    header: usize,
+    keys: BTreeMap<&'static str, usize>,
+}
+
+impl Lines {
+    /// The line of `key`, counted from 1; where it was left to its default, the table's header (0
+    /// for the top level).
+    pub fn at(&self, key: &str) -> usize {
+        self.keys.get(key).copied().unwrap_or(self.header)
+    }
+}
 
 /// Everything the program is told.
 #[derive(Debug, Clone)]
@@ -31,6 +82,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// The tenants, in the order of their hosts.
     pub tenants: Vec<TenantConfig>,
+    /// Where the top-level keys stand.
+    pub lines: Lines,
 }
 
 /// A listening address.
@@ -40,6 +93,22 @@ pub enum Listen {
     Unix(PathBuf),
     /// `HOST:PORT`
     Tcp(SocketAddr),
+}
+
+impl Listen {
+    /// Takes `unix:PATH` (an absolute path) or `ADDRESS:PORT` (`localhost` stands for 127.0.0.1).
+    pub fn parse(text: &str) -> Result<Self, Wrong> {
+        places::listen(text)
+    }
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => write!(f, "{address}"),
+        }
+    }
 }
 
 /// A FastCGI responder.
@@ -65,6 +134,24 @@ pub enum LogTarget {
 pub enum View {
     /// `STATE/htdigest`: `user:realm:ha1`, as Apache, lighttpd and Squid read it.
     Htdigest,
+}
+
+/// Whether new accounts are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signups {
+    /// They are.
+    Open,
+    /// Captcha and sign-up answer 503; activation goes on.
+    Closed,
+}
+
+/// What an activation link does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// Following it activates, as the original has it.
+    Get,
+    /// It shows a button, and the button activates: for users whose mail scanners follow links.
+    Click,
 }
 
 /// One tenant: a host, its accounts and how they are made.
@@ -106,4 +193,23 @@ pub struct TenantConfig {
     pub view_group: Option<u32>,
     /// The group that may take the mails.
     pub pickup_group: Option<u32>,
+    /// Whether new accounts are taken.
+    pub signups: Signups,
+    /// What an activation link does.
+    pub activation: Activation,
+    /// Whether a lost mail can be asked for again.
+    pub resend: bool,
+    /// The language of pages and mails where the visitor has named none; one of [`LANGUAGES`].
+    pub language: String,
+    /// A directory of templates that outrank the built-in ones.
+    pub templates: Option<PathBuf>,
+    /// Where the keys stand.
+    pub lines: Lines,
+}
+
+impl TenantConfig {
+    /// The full name of one of this tenant's keys, for a message: `tenant."a.example".realm`.
+    pub fn key(&self, key: &str) -> String {
+        format!("tenant.{:?}.{key}", self.host)
+    }
 }

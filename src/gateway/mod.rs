@@ -1,5 +1,5 @@
 //! The ways a web server hands over a request: our own FastCGI responder, the published crate, and
-//! CGI. Each turns bytes into a [`Request`], asks the [`Handler`], and turns the [`Response`] into
+//! CGI. Each turns bytes into a [`Request`](crate::http::Request), asks the [`Handler`], and turns the [`Response`](crate::http::Response) into
 //! bytes.
 
 pub mod cgi;
@@ -10,10 +10,4 @@ pub mod listener;
 
 pub use guard::report_panics;
 
-use crate::http::{Request, Response};
-
-/// What answers requests; `route` is the one that does.
-pub trait Handler: Send + Sync {
-    /// Answers one request. It does not panic and does not take longer than the configured waits.
-    fn handle(&self, request: Request) -> Response;
-}
+pub use crate::http::Handler;

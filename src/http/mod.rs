@@ -14,3 +14,9 @@ pub const BODY_MAX: usize = 16 * 1024;
 /// The largest sum of a request's parameters (names and values), in bytes. nginx itself stops at
 /// 65,535.
 pub const PARAMS_MAX: usize = 64 * 1024;
+
+/// What answers requests; `route` is the one that does.
+pub trait Handler: Send + Sync {
+    /// Answers one request. It does not panic and does not take longer than the configured waits.
+    fn handle(&self, request: Request) -> Response;
+}

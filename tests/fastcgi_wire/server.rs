@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use codeb_signup::config::{Config, Gateway, Listen, LogTarget};
+use codeb_signup::config::{Config, Gateway, Lines, Listen, LogTarget};
 use codeb_signup::gateway::listener::{Listener, Origin};
 use codeb_signup::gateway::{Handler, cgi, fastcgi};
 use codeb_signup::http::{Body, Request, Response};
@@ -144,6 +144,7 @@ pub fn be_a_child() {
         default_tenant: None,
         trusted_proxies: Vec::new(),
         tenants: Vec::new(),
+        lines: Lines::default(),
     };
     match serve::run(&config, None, Arc::new(Echo::default())) {
         Ok(()) => std::process::exit(0),

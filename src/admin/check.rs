@@ -1,0 +1,147 @@
+//! `check`: whether the configuration and its directories will do, and what is in effect.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::Path;
+
+use nix::sys::statfs::{self, FsType};
+use nix::unistd::{Gid, getegid, getgroups};
+
+use super::{Failure, become_owner, exit, warn};
+use crate::config::{self, Config, Listen, Problem, TenantConfig, Wrong};
+use crate::disk::RealDisk;
+use crate::premises;
+
+/// Filesystems that other machines may have mounted too, by the magic numbers of statfs(2) and of
+/// the kernel's sources: neither flock nor the boot id crosses from one machine to the other.
+const NETWORK_FILESYSTEMS: [(u32, &str); 14] = [
+    (0x6969, "NFS"),
+    (0x517b, "SMB"),
+    (0xff53_4d42, "CIFS"),
+    (0xfe53_4d42, "SMB2"),
+    (0x0102_1997, "9P"),
+    (0x6573_5546, "FUSE"),
+    (0x00c3_6400, "Ceph"),
+    (0x5346_414f, "AFS"),
+    (0x6b41_4653, "kAFS"),
+    (0x7375_7245, "Coda"),
+    (0x0116_1970, "GFS2"),
+    (0x7461_636f, "OCFS2"),
+    (0x0bd0_0bd0, "Lustre"),
+    (0x786f_4256, "a VirtualBox shared folder"),
+];
+
+/// Checks the configuration at `path` and prints it, defaults filled in, on standard output;
+/// warnings go to standard error.
+pub fn check(path: &Path) -> Result<(), Failure> {
+    let config = config::load(path)?;
+    let mut warnings = become_owner(&config)?;
+    premises::check(&config, &RealDisk)?;
+    warnings.extend(self::warnings(&config));
+    warnings.sort_by_key(|warning| warning.line);
+    warn(&warnings);
+    write!(io::stdout(), "# in effect, from {}\n{config}", path.display())
+        .map_err(|error| Failure::new(exit::IO, format!("cannot print: {error}")))
+}
+
+/// What works, but perhaps not as it is meant to.
+fn warnings(config: &Config) -> Vec<Problem> {
+    let mut warnings = Vec::new();
+    if let Some(Listen::Tcp(address)) = config.listen
+        && !address.ip().is_loopback()
+    {
+        let why = format!("is {address}: whoever reaches it can claim to be any client");
+        let wrong = Wrong::new(why, "listen on unix:PATH or 127.0.0.1, or let a firewall guard it");
+        let line = config.lines.at("listen");
+        warnings.push(Problem { file: config.file.clone(), line, key: "listen".into(), wrong });
+    }
+    for tenant in &config.tenants {
+        for (key, wrong) in of_tenant(tenant) {
+            let (line, key) = (tenant.lines.at(key), tenant.key(key));
+            warnings.push(Problem { file: config.file.clone(), line, key, wrong });
+        }
+    }
+    warnings
+}
+
+fn of_tenant(tenant: &TenantConfig) -> Vec<(&'static str, Wrong)> {
+    let mut warnings = Vec::new();
+    warnings.extend(plain_http(&tenant.base_url).map(|wrong| ("base_url", wrong)));
+    warnings.extend(open_to_others(&tenant.state).map(|wrong| ("state", wrong)));
+    for (key, path) in [("state", &tenant.state), ("staging", &tenant.staging)] {
+        let below = key == "staging" && path.starts_with(&tenant.state);
+        warnings.extend((!below).then(|| network(path)).flatten().map(|wrong| (key, wrong)));
+    }
+    for (key, group) in [("view_group", tenant.view_group), ("pickup_group", tenant.pickup_group)] {
+        warnings.extend(group.and_then(foreign_group).map(|wrong| (key, wrong)));
+    }
+    warnings
+}
+
+fn plain_http(base_url: &str) -> Option<Wrong> {
+    let url = url::Url::parse(base_url).ok().filter(|url| url.scheme() == "http")?;
+    let host = url.host_str()?;
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let loopback = bare.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    if loopback || host == "localhost" || host.ends_with(".localhost") {
+        return None;
+    }
+    let why = format!("is {base_url:?}: links and credentials cross the network in the clear");
+    Some(Wrong::new(why, "set up TLS in the web server and write https://"))
+}
+
+fn open_to_others(state: &Path) -> Option<Wrong> {
+    const OTHERS: u32 = 0o047;
+    let mode = premises::stat_directory(&RealDisk, state).ok()?.mode;
+    (mode & OTHERS != 0).then(|| {
+        let fix = format!("chmod 0710 {}", state.display());
+        Wrong::new(format!("has mode {mode:04o}: others than its owner can look into it"), fix)
+    })
+}
+
+fn network(path: &Path) -> Option<Wrong> {
+    let FsType(magic) = statfs::statfs(path).ok()?.filesystem_type();
+    let magic = magic as u32;
+    let (_, name) = NETWORK_FILESYSTEMS.iter().find(|(number, _)| *number == magic)?;
+    let why = format!("is {path:?}, on {name}: locks may not hold between machines");
+    Some(Wrong::new(why, "write a directory on a disk of this machine"))
+}
+
+/// A group that a file can be given to only by its members.
+fn foreign_group(gid: u32) -> Option<Wrong> {
+    let group = Gid::from_raw(gid);
+    let member = getegid() == group || getgroups().is_ok_and(|groups| groups.contains(&group));
+    let fix = "add it: usermod -aG GROUP USER, or SupplementaryGroups= in the systemd unit";
+    let root = nix::unistd::geteuid().is_root();
+    (!member && !root).then(|| {
+        Wrong::new(format!("is gid {gid}, to which the user that runs does not belong"), fix)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_fine_on_this_machine_only() {
+        for fine in
+            ["https://a.example", "http://localhost:8080", "http://127.0.0.2", "http://[::1]"]
+        {
+            assert_eq!(plain_http(fine), None, "{fine}");
+        }
+        assert!(plain_http("http://a.example").is_some());
+        assert!(plain_http("http://10.0.0.1").is_some());
+    }
+
+    #[test]
+    fn a_state_directory_is_open_when_others_can_list_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = std::env::temp_dir().join(format!("codeb-check-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        for (mode, open) in [(0o700, false), (0o710, false), (0o750, true), (0o711, true)] {
+            std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(open_to_others(&dir).is_some(), open, "{mode:o}");
+        }
+        std::fs::remove_dir(dir).unwrap();
+    }
+}

@@ -1,0 +1,121 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use super::exit;
+use crate::config::Listen;
+
+const EXAMPLES: &str = "\
+Examples:
+  codeb-signup check                                     is all well? show the effective configuration
+  codeb-signup serve --listen unix:/run/codeb-signup/fcgi.sock
+                                                         serve a web server over FastCGI
+  codeb-signup ha1 joe a.example                         asks for the password, prints the HA1
+
+Started by a web server as a CGI program (GATEWAY_INTERFACE is set), it answers that one request and
+ignores every argument. Started with a listening socket as standard input (spawn-fcgi, systemd) and
+no verb, it serves.
+
+Exit codes (sysexits.h): 0 done, 64 usage, 65 unusable input, 69 address taken, 71 system,
+73 cannot create, 74 I/O, 75 try again, 77 permission, 78 configuration.";
+
+/// What the command line says.
+#[derive(Debug, Parser)]
+#[command(name = "codeb-signup", version, about = "Account sign-up behind a web server")]
+#[command(after_help = EXAMPLES, disable_help_subcommand = true)]
+pub struct Cli {
+    /// The configuration file [else $CODEB_SIGNUP_CONFIG, else /etc/codeb-signup/config.toml]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// What to do; without one, a socket that was handed over is served.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Answer requests over FastCGI until SIGTERM
+    #[command(after_help = "\
+The address is unix:PATH or IP:PORT. A listening socket as standard input or by LISTEN_FDS outranks
+--listen, which outranks the configuration's listen.
+
+Example:
+  codeb-signup serve --listen 127.0.0.1:9000")]
+    Serve {
+        /// Where to listen: unix:PATH or IP:PORT
+        #[arg(long, value_name = "ADDRESS", value_parser = listen)]
+        listen: Option<Listen>,
+    },
+    /// Check the configuration and its directories; print what is in effect
+    #[command(after_help = "\
+Prints the configuration with every default filled in on standard output, warnings on standard error.
+As root it looks with the eyes of the state directories' owner.
+
+Example:
+  codeb-signup check --config ./config.toml")]
+    Check,
+    /// Compute the HA1 of a password: MD5(USER:REALM:PASSWORD)
+    #[command(after_help = "\
+Asks for the password twice, without showing it; or takes one line from standard input where that is
+no terminal. The HA1 is as good as the password within its realm: keep it from others.
+
+Example:
+  codeb-signup ha1 joe a.example")]
+    Ha1 {
+        /// The user name, as it signs in
+        user: String,
+        /// The tenant's realm
+        realm: String,
+    },
+}
+
+fn listen(text: &str) -> Result<Listen, String> {
+    // Unlike in a file, it is clear here what a relative path is relative to; the rules for its
+    // length are the same.
+    let relative =
+        text.strip_prefix("unix:").filter(|path| !path.is_empty() && !path.starts_with('/'));
+    if let Some(path) = relative {
+        let checked = Listen::parse(&format!("unix:/{path}"));
+        return checked.map(|_| Listen::Unix(path.into())).map_err(|wrong| wrong.to_string());
+    }
+    Listen::parse(text).map_err(|wrong| wrong.to_string())
+}
+
+impl Cli {
+    /// Reads the command line. Help and version are printed here, on standard output and with exit
+    /// code 0 where they were asked for; what cannot be understood ends with code 64. `socket` tells
+    /// whether a listening socket was handed over, which makes a verb dispensable.
+    pub fn read(args: impl IntoIterator<Item = OsString>, socket: bool) -> Result<Self, ExitCode> {
+        let cli = Self::try_parse_from(args).map_err(|error| {
+            // Where the message cannot be printed, the code still says it.
+            let _ = error.print();
+            if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
+        })?;
+        if cli.verb.is_none() && !socket {
+            let _ = writeln!(io::stderr(), "{}", Self::command().render_help());
+            return Err(ExitCode::from(exit::USAGE));
+        }
+        Ok(cli)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_its_help_teaches_each_verb() {
+        Cli::command().debug_assert();
+        let help = Cli::command().render_help().to_string();
+        for verb in Cli::command().get_subcommands_mut() {
+            assert!(help.contains(&format!("codeb-signup {}", verb.get_name())));
+            assert!(verb.render_help().to_string().contains("Example:"));
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The operator's verbs, and what `main` needs around them: the command line, exit codes, the
+//! change of user, and the answer of a CGI program that is not configured.
+
+mod check;
+mod cli;
+mod ha1;
+mod privilege;
+mod unconfigured;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::config::{ConfigError, Problem};
+use crate::error::Fault;
+
+pub use check::check;
+pub use cli::{Cli, Verb};
+pub use ha1::ha1;
+pub use privilege::become_owner;
+pub use unconfigured::Unconfigured;
+
+/// Exit codes, as `sysexits.h` names them.
+pub mod exit {
+    /// The command line cannot be understood.
+    pub const USAGE: u8 = 64;
+    /// What was read (a password) cannot be used.
+    pub const DATA: u8 = 65;
+    /// A file cannot be made.
+    pub const CANNOT_CREATE: u8 = 73;
+    /// Reading or writing failed.
+    pub const IO: u8 = 74;
+    /// Something that may work later.
+    pub const TRY_AGAIN: u8 = 75;
+    /// The configuration is wrong.
+    pub const CONFIG: u8 = 78;
+}
+
+/// Why a verb did not do its work.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    /// `code` is one of [`exit`]; `error` says what was done, why it failed and what to do.
+    pub fn new(code: u8, error: impl fmt::Display) -> Self {
+        Self { code, text: error.to_string() }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(exit::CONFIG, error)
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        let code = match fault.cause().kind() {
+            io::ErrorKind::TimedOut => exit::TRY_AGAIN,
+            _ => exit::IO,
+        };
+        Self::new(code, fault)
+    }
+}
+
+/// Ends a run: the reason on standard error, the code for the shell.
+pub fn finish(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tell("", &failure.text);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Shows warnings on standard error.
+pub fn warn(warnings: &[Problem]) {
+    warnings.iter().for_each(|warning| tell("warning: ", &warning.to_string()));
+}
+
+/// Nobody may be reading standard error; that is no reason to fail.
+fn tell(kind: &str, text: &str) {
+    for line in text.lines() {
+        let _ = writeln!(io::stderr(), "codeb-signup: {kind}{line}");
+    }
+}

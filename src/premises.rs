@@ -1,0 +1,211 @@
+//! Whether the directories that a configuration names can be used by this process: what opening a
+//! tenant needs to find, and what `check` says before anybody is served.
+//!
+//! | directory | must |
+//! |---|---|
+//! | state | exist, belong to the user that runs, be readable, writable and searchable for him |
+//! | staging | the same, or be missing: then it is made, and its parent must be writable |
+//! | pickup | exist, be readable, writable and searchable; whose it is does not matter |
+//! | templates | exist and be readable |
+//!
+//! Staging and pickup must be one mount, since mails appear by rename. Promised for the moment of
+//! the check only: who removes a directory later gets a fault at the request that needs it.
+
+use std::io;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, eaccess, geteuid};
+
+use crate::config::{Config, ConfigError, LogTarget, Problem, TenantConfig, Wrong};
+use crate::disk::{Disk, Stat};
+
+/// Checks the directories of every tenant, that no two of them share one under different names,
+/// and the log file. The error names everything that is wrong.
+pub fn check(config: &Config, disk: &dyn Disk) -> Result<(), ConfigError> {
+    let mut problems = Vec::new();
+    if let LogTarget::File(path) = &config.log {
+        let wrong = check_log(path);
+        let line = config.lines.at("log");
+        problems.extend(wrong.err().map(|wrong| Problem {
+            file: config.file.clone(),
+            line,
+            key: "log".into(),
+            wrong,
+        }));
+    }
+    let mut seen: Vec<(Stat, &TenantConfig)> = Vec::new();
+    for tenant in &config.tenants {
+        let premises = Premises { file: &config.file, tenant, disk };
+        premises.check(&mut problems);
+        let Ok(stat) = stat_directory(disk, &tenant.state) else { continue };
+        if let Some((_, owner)) = seen.iter().find(|(other, _)| stat.same_file(other)) {
+            let why = format!("is the directory of tenant.{:?} under another name", owner.host);
+            problems.push(premises.problem("state", Wrong::new(why, "give each tenant its own")));
+        }
+        seen.push((stat, tenant));
+    }
+    ConfigError::of(problems)
+}
+
+/// Checks the directories of one tenant of the configuration at `file`.
+pub fn check_directories(
+    file: &Path,
+    tenant: &TenantConfig,
+    disk: &dyn Disk,
+) -> Result<(), ConfigError> {
+    let mut problems = Vec::new();
+    Premises { file, tenant, disk }.check(&mut problems);
+    ConfigError::of(problems)
+}
+
+/// What stands at a directory's path, symlinks followed; anything but a directory is an error.
+pub fn stat_directory(disk: &dyn Disk, path: &Path) -> io::Result<Stat> {
+    // `stat` does not follow a symlink, but the entry `.` is behind it.
+    disk.stat(&path.join("."))
+}
+
+/// One tenant under inspection.
+struct Premises<'a> {
+    file: &'a Path,
+    tenant: &'a TenantConfig,
+    disk: &'a dyn Disk,
+}
+
+impl Premises<'_> {
+    fn check(&self, problems: &mut Vec<Problem>) {
+        let tenant = self.tenant;
+        let state = self.own(&tenant.state);
+        let pickup = self.usable(&tenant.pickup).map(drop);
+        let staging = if state.is_err() && tenant.staging.starts_with(&tenant.state) {
+            // What is wrong with the state directory explains its subdirectory.
+            Ok(())
+        } else {
+            self.staging()
+        };
+        let usable = state.is_ok() && staging.is_ok() && pickup.is_ok();
+        let mut note = |key, result: Result<(), Wrong>| {
+            problems.extend(result.err().map(|wrong| self.problem(key, wrong)));
+        };
+        note("state", state);
+        note("staging", staging);
+        note("pickup", pickup);
+        if usable {
+            note("staging", self.one_mount());
+        }
+        if let Some(templates) = &tenant.templates {
+            note("templates", self.readable(templates));
+        }
+    }
+
+    fn problem(&self, key: &str, wrong: Wrong) -> Problem {
+        let (line, key) = (self.tenant.lines.at(key), self.tenant.key(key));
+        Problem { file: self.file.to_owned(), line, key, wrong }
+    }
+
+    /// A directory that this process can use and that belongs to its user.
+    fn own(&self, path: &Path) -> Result<(), Wrong> {
+        let (owner, user) = (self.existing(path)?.uid, geteuid().as_raw());
+        if owner != user {
+            return Err(Wrong::new(
+                format!("is {path:?}, which belongs to uid {owner}; this process is uid {user}"),
+                format!("run as its owner, or chown {} to the service's user", path.display()),
+            ));
+        }
+        self.usable(path).map(drop)
+    }
+
+    /// A directory that this process can list, search and write.
+    fn usable(&self, path: &Path) -> Result<Stat, Wrong> {
+        let stat = self.existing(path)?;
+        eaccess(path, AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK).map_err(
+            |error| {
+                let user = geteuid();
+                Wrong::new(
+                    format!(
+                        "is {path:?}, which uid {user} may not read and write: {}",
+                        error.desc()
+                    ),
+                    format!("give the service's user access: chown or chgrp {}", path.display()),
+                )
+            },
+        )?;
+        Ok(stat)
+    }
+
+    fn readable(&self, path: &Path) -> Result<(), Wrong> {
+        self.existing(path)?;
+        eaccess(path, AccessFlags::R_OK | AccessFlags::X_OK).map_err(|error| {
+            let why = format!("is {path:?}, which cannot be read: {}", error.desc());
+            Wrong::new(why, "let the service's user read it")
+        })
+    }
+
+    fn existing(&self, path: &Path) -> Result<Stat, Wrong> {
+        let stat = stat_directory(self.disk, path).or_else(|error| match error.kind() {
+            // It may be that only looking into it is forbidden; what is missing is told later.
+            io::ErrorKind::PermissionDenied => self.disk.stat(path),
+            _ => Err(error),
+        });
+        stat.map_err(|error| {
+            let shown = path.display();
+            match error.kind() {
+                io::ErrorKind::NotFound => Wrong::new(
+                    format!("is {path:?}, which does not exist"),
+                    format!("make it: install -d -m 0710 -o USER {shown}"),
+                ),
+                io::ErrorKind::NotADirectory => {
+                    Wrong::new(format!("is {path:?}, no directory"), "write a directory's path")
+                }
+                _ => Wrong::new(
+                    format!("is {path:?}, which cannot be looked at: {error}"),
+                    "let the service's user search every directory above it",
+                ),
+            }
+        })
+    }
+
+    fn staging(&self) -> Result<(), Wrong> {
+        let staging = &self.tenant.staging;
+        match stat_directory(self.disk, staging) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.usable(staging.parent().unwrap_or(staging)).map(drop)
+            }
+            _ => self.own(staging),
+        }
+    }
+
+    /// Asks the kernel for the rename that mails appear by, with a name that does not exist.
+    fn one_mount(&self) -> Result<(), Wrong> {
+        let (staging, pickup) = (&self.tenant.staging, &self.tenant.pickup);
+        let made = stat_directory(self.disk, staging).is_ok();
+        let from = if made { Some(staging.as_path()) } else { staging.parent() };
+        let name = format!(".codeb-signup-probe-{}", std::process::id());
+        let from = from.unwrap_or(staging).join(&name);
+        match self.disk.rename(&from, &pickup.join(&name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => Err(Wrong::new(
+                format!("is {staging:?}, on another mount than the pickup {pickup:?}"),
+                "write staging = a directory beside the pickup, on the same filesystem",
+            )),
+            result => Err(Wrong::new(
+                format!("is {staging:?}, and no rename leads to {pickup:?}: {result:?}"),
+                "write a directory from which the service's user can rename into the pickup",
+            )),
+        }
+    }
+}
+
+/// A log file that can be appended to, or made.
+fn check_log(path: &Path) -> Result<(), Wrong> {
+    let result = match eaccess(path, AccessFlags::W_OK) {
+        Err(Errno::ENOENT) => {
+            eaccess(path.parent().unwrap_or(path), AccessFlags::W_OK | AccessFlags::X_OK)
+        }
+        result => result,
+    };
+    result.map_err(|error| {
+        let why = format!("is {path:?}, which cannot be written: {}", error.desc());
+        Wrong::new(why, "let the service's user write it, or write log = \"stderr\"")
+    })
+}

@@ -1,0 +1,298 @@
+//! From a request to its endpoint, and from what came of it to an answer: the only file with status
+//! codes.
+//!
+//! Before any endpoint's own checks, in this order: lost parameters 400, path 404, host 421, method
+//! 405.
+
+use std::cell::OnceCell;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use chrono::Utc;
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::disk::{Disk, RealDisk};
+use crate::endpoint::{Call, activate, captcha, page, signup};
+use crate::error::{Error, Fault, Refusal};
+
+use crate::http::{Handler, Method, Request, Response};
+use crate::log::{self, Level};
+use crate::template::Templates;
+use crate::tenant::{Tenant, Tenants};
+
+/// How long a browser may keep a preflight's answer, in seconds.
+const PREFLIGHT_MAX_AGE: &str = "600";
+
+/// Answers every request.
+#[derive(Debug)]
+pub struct Router {
+    config: Config,
+    tenants: Tenants,
+    templates: Arc<Templates>,
+}
+
+/// What can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Endpoint {
+    Captcha,
+    SignUp,
+    Activate,
+}
+
+impl Endpoint {
+    fn of(request: &Request) -> Option<Self> {
+        match request.endpoint().as_slice() {
+            b"captcha.ashx" => Some(Self::Captcha),
+            b"signup.ashx" => Some(Self::SignUp),
+            b"activate.ashx" => Some(Self::Activate),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Captcha => "captcha",
+            Self::SignUp => "signup",
+            Self::Activate => "activate",
+        }
+    }
+
+    /// The `Allow` header of a 405.
+    fn methods(self) -> &'static str {
+        match self {
+            Self::Captcha | Self::Activate => "GET, HEAD",
+            Self::SignUp => "POST",
+        }
+    }
+}
+
+impl Router {
+    /// Opens every tenant's stores on the machine's disk.
+    pub fn open(config: &Config) -> Result<Self, Fault> {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let templates = Arc::new(Templates::built_in()?);
+        let tenants = Tenants::new(config, &disk, &templates)?;
+        Ok(Self { config: config.clone(), tenants, templates })
+    }
+
+    /// Reads every tenant's accounts and finishes what a crash left, so that the first request does
+    /// not wait for it.
+    pub fn warm_up(&self) -> Result<(), Fault> {
+        self.tenants.all().try_for_each(|tenant| tenant.credentials.open())
+    }
+
+    /// Makes the files of state directories that are new.
+    pub fn found(&self) -> Result<(), Fault> {
+        self.tenants.all().try_for_each(|tenant| tenant.credentials.found())
+    }
+
+    fn answer(&self, request: &Request) -> Response {
+        let arrived = request.whole && request.method().is_some();
+        let Some(client) = request.client(&self.config.trusted_proxies).filter(|_| arrived) else {
+            return self.refuse("request", None, None, Refusal::LostParameters);
+        };
+        let Some(endpoint) = Endpoint::of(request) else {
+            return self.refuse("request", None, Some(client), Refusal::UnknownPath);
+        };
+        let host = request.host();
+        let Some(tenant) = self.tenants.for_host(&host) else {
+            self.log_unknown_host(&host, client);
+            return refusal_json(&Refusal::UnknownHost);
+        };
+        let call = Call { request, tenant, client, now: Utc::now(), user: OnceCell::new() };
+        let response = self.dispatch(endpoint, &call);
+        with_cors(response, request, tenant)
+    }
+
+    fn dispatch(&self, endpoint: Endpoint, call: &Call<'_>) -> Response {
+        match (endpoint, call.request.method()) {
+            (Endpoint::Captcha, Some(Method::Get)) => self.captcha(call),
+            (Endpoint::Captcha, Some(Method::Head)) => self.captcha(call).without_body(),
+            (Endpoint::SignUp, Some(Method::Post)) => self.sign_up(call),
+            (Endpoint::Activate, Some(Method::Get)) => self.activate(call),
+            (Endpoint::Activate, Some(Method::Head)) => page::head(),
+            (Endpoint::Captcha | Endpoint::SignUp, Some(Method::Options))
+                if allowed_origin(call.request, call.tenant).is_some() =>
+            {
+                Response::empty(204)
+                    .header("Access-Control-Allow-Methods", endpoint.methods())
+                    .header("Access-Control-Allow-Headers", "Content-Type")
+                    .header("Access-Control-Max-Age", PREFLIGHT_MAX_AGE)
+            }
+            _ => self.refuse(
+                endpoint.name(),
+                Some(call.tenant),
+                Some(call.client),
+                Refusal::Method(endpoint.methods()),
+            ),
+        }
+    }
+
+    fn captcha(&self, call: &Call<'_>) -> Response {
+        match captcha::get(call) {
+            Ok(answer) => Response::json(200, to_json(&answer)),
+            Err(error) => self.fail(Endpoint::Captcha, call, error),
+        }
+    }
+
+    fn sign_up(&self, call: &Call<'_>) -> Response {
+        #[derive(Serialize)]
+        struct Made<'a> {
+            ok: bool,
+            user: &'a str,
+        }
+        match signup::post(call) {
+            Ok(user) => {
+                self.log(Endpoint::SignUp, call, "ok", None);
+                Response::json(200, to_json(&Made { ok: true, user: user.as_str() }))
+            }
+            Err(error) => self.fail(Endpoint::SignUp, call, error),
+        }
+    }
+
+    fn activate(&self, call: &Call<'_>) -> Response {
+        let page = match activate::get(call) {
+            Ok(user) => {
+                self.log(Endpoint::Activate, call, "ok", None);
+                page::activated(&self.templates, &user, &call.tenant.config.login_page)
+            }
+            Err(Error::Refused(refusal)) => {
+                self.log(Endpoint::Activate, call, code(&refusal), None);
+                page::refused(&self.templates)
+            }
+            Err(Error::Fault(fault) | Error::CaptchaUnavailable(fault)) => {
+                self.log(Endpoint::Activate, call, "server_error", Some(&fault));
+                page::failed(&self.templates)
+            }
+        };
+        page.unwrap_or_else(|fault| self.fail(Endpoint::Activate, call, fault.into()))
+    }
+
+    /// The answer for a request that came to nothing, and its line in the log.
+    fn fail(&self, endpoint: Endpoint, call: &Call<'_>, error: Error) -> Response {
+        match error {
+            Error::Refused(refusal) => {
+                self.log(endpoint, call, code(&refusal), None);
+                refusal_json(&refusal)
+            }
+            Error::Fault(fault) => {
+                self.log(endpoint, call, "server_error", Some(&fault));
+                error_json(500, "server_error", "The service failed; try again later.")
+            }
+            Error::CaptchaUnavailable(fault) => {
+                self.log(endpoint, call, "captcha_unavailable", Some(&fault));
+                error_json(503, "captcha_unavailable", "No captcha can be issued at the moment.")
+            }
+        }
+    }
+
+    fn refuse(
+        &self,
+        event: &str,
+        tenant: Option<&Tenant>,
+        client: Option<IpAddr>,
+        refusal: Refusal,
+    ) -> Response {
+        log::event(Level::Info, event)
+            .maybe("tenant", tenant.map(|tenant| &tenant.config.host))
+            .maybe("client", client)
+            .field("outcome", code(&refusal))
+            .emit();
+        refusal_json(&refusal)
+    }
+
+    fn log(&self, endpoint: Endpoint, call: &Call<'_>, outcome: &str, fault: Option<&Fault>) {
+        let level = if fault.is_some() { Level::Error } else { Level::Info };
+        log::event(level, endpoint.name())
+            .field("tenant", &call.tenant.config.host)
+            .maybe("user", call.user.get())
+            .field("client", call.client)
+            .field("outcome", outcome)
+            .maybe("fault", fault)
+            .emit();
+    }
+
+    fn log_unknown_host(&self, host: &str, client: IpAddr) {
+        let event = log::event(Level::Warn, "request")
+            .field("client", client)
+            .field("outcome", "unknown_host")
+            .field("host", host);
+        let Some(tenant) = self.config.tenants.first() else { return event.emit() };
+        let line = format!("aliases = [{host:?}] under [tenant.{:?}]", tenant.host);
+        event.field("to_serve_it", line).field("in", self.config.file.display()).emit();
+    }
+}
+
+impl Handler for Router {
+    fn handle(&self, request: Request) -> Response {
+        self.answer(&request)
+    }
+}
+
+/// The `Origin` of the request, where the tenant lists it.
+fn allowed_origin(request: &Request, tenant: &Tenant) -> Option<String> {
+    let origin = request.params.text("HTTP_ORIGIN")?;
+    tenant.config.allowed_origins.iter().find(|allowed| *allowed == origin).cloned()
+}
+
+fn with_cors(response: Response, request: &Request, tenant: &Tenant) -> Response {
+    if tenant.config.allowed_origins.is_empty() {
+        return response;
+    }
+    let response = response.header("Vary", "Origin");
+    match allowed_origin(request, tenant) {
+        Some(origin) => response.header("Access-Control-Allow-Origin", origin),
+        None => response,
+    }
+}
+
+/// A refusal's code, in answers and in the log.
+fn code(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::LostParameters | Refusal::Invalid(_) => "invalid_request",
+        Refusal::UnknownPath => "not_found",
+        Refusal::UnknownHost => "unknown_host",
+        Refusal::Method(_) => "method_not_allowed",
+        Refusal::TooLarge => "payload_too_large",
+        Refusal::Captcha => "captcha_failed",
+        Refusal::RateLimited(_) => "rate_limited",
+        Refusal::Taken => "conflict",
+        Refusal::Link => "link_refused",
+    }
+}
+
+fn refusal_json(refusal: &Refusal) -> Response {
+    let (status, description) = match refusal {
+        Refusal::LostParameters => (400, "The request's parameters did not arrive whole."),
+        Refusal::UnknownPath => (404, "There is no such endpoint."),
+        Refusal::UnknownHost => (421, "This host is not served here."),
+        Refusal::Method(_) => (405, "This endpoint does not take this method."),
+        Refusal::TooLarge => (413, "The body is larger than 16384 bytes."),
+        Refusal::Invalid(why) => (400, why.as_ref()),
+        Refusal::Captcha => (400, "The captcha is unknown, expired, used up, or its answer wrong."),
+        Refusal::RateLimited(_) => (429, "Too many accounts from this address; try again later."),
+        Refusal::Taken => (409, "This user name is taken."),
+        Refusal::Link => (400, "Activation link is invalid or expired"),
+    };
+    let response = error_json(status, code(refusal), description);
+    match refusal {
+        Refusal::Method(allow) => response.header("Allow", *allow),
+        Refusal::RateLimited(wait) => response.header("Retry-After", wait.as_secs().to_string()),
+        _ => response,
+    }
+}
+
+fn error_json(status: u16, error: &str, error_description: &str) -> Response {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        error: &'a str,
+        error_description: &'a str,
+    }
+    Response::json(status, to_json(&Body { error, error_description }))
+}
+
+/// JSON of values that always have one: structures of text and flags.
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}

@@ -1,0 +1,325 @@
+//! Captcha tokens: stateless when issued, counted when presented.
+//!
+//! A token is `base64url(payload).base64url(tag)`. The payload is the time of issue (milliseconds
+//! since 1970, 6 bytes) and 12 random bytes; the tag is HMAC-SHA256 over it, cut to 24 bytes. The
+//! two summands of the question are a second HMAC over the same payload: without the key neither
+//! decoding nor trying all answers tells them.
+//!
+//! On disk: `spool/captcha.key` (`1 BOOT-ID KEY`, one line) and `spool/captcha.spent` (a slot for
+//! each token that was presented, see [`super::slots`]). The key is valid only while the machine
+//! runs: spent records need no sync then. Where the kernel tells no boot id, they are synced and
+//! the key stays.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use data_encoding::BASE64URL_NOPAD;
+use hmac::{Hmac, KeyInit, Mac};
+use rand::RngExt;
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use super::Claim;
+use super::slots::{Slot, Slots, full};
+use crate::disk::{self, Disk, Open, Stat};
+use crate::error::Fault;
+use crate::secret::Key;
+
+/// How often a token may be presented; the last presentation may still succeed.
+pub const PRESENTATIONS: u8 = 5;
+const PAYLOAD: usize = 18;
+const TAG: usize = 24;
+/// The longest key file: version, boot id, key.
+const KEY_FILE_MAX: usize = 256;
+
+/// Issues and checks captchas for one tenant.
+#[derive(Debug)]
+pub struct Captcha {
+    disk: Arc<dyn Disk>,
+    key_file: PathBuf,
+    boot_id: Option<String>,
+    lifetime: u64,
+    wait: Duration,
+    spent: Arc<Slots>,
+    in_use: Mutex<Option<InUse>>,
+}
+
+/// The key as it was last read, and the file that it was read from.
+#[derive(Clone)]
+struct InUse {
+    stat: Stat,
+    tag: Hmac<Sha256>,
+    question: Hmac<Sha256>,
+}
+
+impl std::fmt::Debug for InUse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InUse(…)")
+    }
+}
+
+/// A captcha for a visitor.
+#[derive(Debug)]
+pub struct Issued {
+    /// An addition, as people write it: `3 + 5`.
+    pub question: String,
+    /// What comes back with the answer.
+    pub token: String,
+}
+
+/// What presenting a token came to.
+#[derive(Debug)]
+pub enum Presented {
+    /// The answer is right, and the token is held by this claim.
+    Right(Claim),
+    /// Unknown, forged, expired, spent, in use or answered wrongly: nobody is told which.
+    Wrong,
+}
+
+impl Captcha {
+    /// Key and spent tokens in `spool`; `wait` bounds the wait for their locks.
+    pub fn new(disk: Arc<dyn Disk>, spool: &Path, lifetime: Duration, wait: Duration) -> Self {
+        let boot_id = boot_id();
+        let spent_file = spool.join("captcha.spent");
+        let spent = Slots::new(disk.clone(), &spent_file, lifetime, wait, boot_id.is_none());
+        Self {
+            disk,
+            key_file: spool.join("captcha.key"),
+            boot_id,
+            lifetime: u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX),
+            wait,
+            spent: Arc::new(spent),
+            in_use: Mutex::new(None),
+        }
+    }
+
+    /// A new captcha. Writes nothing to disk, once there is a key.
+    pub fn issue(&self, now: u64) -> Result<Issued, Fault> {
+        let key = self.key()?;
+        let mut payload = [0; PAYLOAD];
+        payload[..6].copy_from_slice(&now.to_be_bytes()[2..]);
+        rand::rng().fill(&mut payload[6..]);
+        let (a, b) = summands(&key, &payload);
+        let token =
+            [BASE64URL_NOPAD.encode(&payload), BASE64URL_NOPAD.encode(&tag(&key, &payload))];
+        Ok(Issued { question: format!("{a} + {b}"), token: token.join(".") })
+    }
+
+    /// Presents `token` with `answer`. A genuine, unexpired token counts the presentation, whatever
+    /// the answer.
+    pub fn present(&self, token: &str, answer: &str, now: u64) -> Result<Presented, Fault> {
+        let key = self.key()?;
+        let Some(payload) = genuine(&key, token) else { return Ok(Presented::Wrong) };
+        let issued = payload[..6].iter().fold(0, |sum, &b| sum << 8 | u64::from(b));
+        let until = issued.saturating_add(self.lifetime);
+        if issued > now || now >= until {
+            return Ok(Presented::Wrong);
+        }
+        let (a, b) = summands(&key, &payload);
+        let answer = answer.trim_matches(|c: char| c.is_ascii_whitespace()).parse::<i64>();
+        let right = answer == Ok(i64::from(a) + i64::from(b));
+        let held = (self.spent)
+            .with(&payload, now, |bucket, id| {
+                let found = bucket.of(id).map(|(number, slot)| (number, *slot)).next();
+                let fresh = Slot { id, until, uses: 0, held: false };
+                let (number, slot) = match found {
+                    Some(found) => found,
+                    None => (bucket.free().ok_or_else(full)?, fresh),
+                };
+                let usable = right && !slot.held && slot.uses < PRESENTATIONS;
+                let uses = slot.uses.saturating_add(1).min(PRESENTATIONS);
+                let slot = Slot { uses, held: slot.held || usable, ..slot };
+                bucket.put(number, slot)?;
+                Ok(usable.then_some((number, slot)))
+            })
+            .map_err(|cause| self.spent.fault("count a captcha in", cause))?;
+        Ok(match held {
+            Some((number, slot)) => {
+                let given_back = Slot { held: false, ..slot };
+                let claim = Claim::new(&self.spent, &payload, number, slot, Some(given_back));
+                Presented::Right(claim)
+            }
+            None => Presented::Wrong,
+        })
+    }
+
+    /// Empties the file of spent tokens where all of them expired.
+    pub fn prune(&self, now: u64) -> Result<bool, Fault> {
+        self.spent.prune(now).map_err(|cause| self.spent.fault("prune", cause))
+    }
+
+    /// The key in use, read again where its file changed.
+    fn key(&self) -> Result<InUse, Fault> {
+        let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(key), Ok(stat)) = (in_use.as_ref(), self.disk.stat(&self.key_file))
+            && stat == key.stat
+        {
+            return Ok(key.clone());
+        }
+        let read = self.read_or_make_key();
+        let key = read.map_err(|cause| {
+            Fault::new("read or make the captcha key", &self.key_file, cause)
+                .way_out("let the service's user read and write it, or delete it: it is made anew")
+        })?;
+        *in_use = Some(key.clone());
+        Ok(key)
+    }
+
+    fn read_or_make_key(&self) -> io::Result<InUse> {
+        let handle = self.disk.open(&self.key_file, Open::Create(0o600))?;
+        let locked = disk::lock_within(&handle, self.wait)?;
+        let text = disk::read_small(handle.as_ref(), KEY_FILE_MAX).unwrap_or_default();
+        let boot_id = self.boot_id.as_deref().unwrap_or("-");
+        let key = match parse_key(&text, boot_id) {
+            Some(key) => key,
+            None => {
+                let key = Key::random()?;
+                let line = zeroize::Zeroizing::new(format!("1 {boot_id} {}\n", key.reveal()));
+                handle.set_len(0)?;
+                handle.write_at(line.as_bytes(), 0)?;
+                if self.boot_id.is_none() {
+                    handle.sync()?;
+                    self.key_file.parent().map_or(Ok(()), |spool| self.disk.sync_dir(spool))?;
+                }
+                key
+            }
+        };
+        let stat = locked.handle().stat()?;
+        Ok(InUse { stat, tag: keyed(&key, b"tag"), question: keyed(&key, b"question") })
+    }
+}
+
+/// The key in a key file's text, where the file is whole and of this boot.
+fn parse_key(text: &[u8], boot_id: &str) -> Option<Key> {
+    let line = std::str::from_utf8(text).ok()?.strip_suffix('\n')?;
+    let mut parts = line.split(' ');
+    let (version, boot, key) = (parts.next()?, parts.next()?, parts.next()?);
+    (version == "1" && boot == boot_id && parts.next().is_none()).then(|| Key::parse(key))?
+}
+
+/// An HMAC with the key and a purpose already in it.
+fn keyed(key: &Key, purpose: &[u8]) -> Hmac<Sha256> {
+    // HMAC fills a short key up with zeros to the hash's block (RFC 2104 §2).
+    let mut block = zeroize::Zeroizing::new([0; 64]);
+    block[..32].copy_from_slice(key.bytes());
+    let mut mac = <Hmac<Sha256> as KeyInit>::new((&*block).into());
+    mac.update(purpose);
+    mac
+}
+
+fn tag(key: &InUse, payload: &[u8; PAYLOAD]) -> [u8; TAG] {
+    let whole = key.tag.clone().chain_update(payload).finalize().into_bytes();
+    std::array::from_fn(|at| whole[at])
+}
+
+/// The question's summands, 1 to 9 each.
+fn summands(key: &InUse, payload: &[u8; PAYLOAD]) -> (u8, u8) {
+    let bytes = key.question.clone().chain_update(payload).finalize().into_bytes();
+    (bytes[0] % 9 + 1, bytes[1] % 9 + 1)
+}
+
+/// The payload of a token that this key made.
+fn genuine(key: &InUse, token: &str) -> Option<[u8; PAYLOAD]> {
+    let (payload, given) = token.split_once('.')?;
+    let payload = BASE64URL_NOPAD.decode(payload.as_bytes()).ok()?;
+    let payload: [u8; PAYLOAD] = payload.as_slice().try_into().ok()?;
+    let given = BASE64URL_NOPAD.decode(given.as_bytes()).ok()?;
+    bool::from(tag(key, &payload).as_slice().ct_eq(&given)).then_some(payload)
+}
+
+/// The kernel's id of this boot, where it tells one.
+fn boot_id() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let id = text.trim();
+    (!id.is_empty() && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-'))
+        .then(|| id.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+
+    const NOW: u64 = 1_700_000_000_000;
+    const TTL: Duration = Duration::from_secs(900);
+
+    fn captcha(name: &str) -> (Captcha, PathBuf) {
+        let dir = std::env::temp_dir().join(format!("codeb-captcha-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        (Captcha::new(Arc::new(RealDisk), &dir, TTL, TTL), dir)
+    }
+
+    fn solve(question: &str) -> String {
+        let (a, b) = question.split_once(" + ").unwrap();
+        (a.parse::<i32>().unwrap() + b.parse::<i32>().unwrap()).to_string()
+    }
+
+    fn right(presented: Presented) -> Option<Claim> {
+        match presented {
+            Presented::Right(claim) => Some(claim),
+            Presented::Wrong => None,
+        }
+    }
+
+    #[test]
+    fn a_token_makes_one_account_in_every_process() {
+        let (captcha, dir) = captcha("once");
+        let issued = captcha.issue(NOW).unwrap();
+        let answer = format!(" +0{} ", solve(&issued.question));
+        let other = Captcha::new(Arc::new(RealDisk), &dir, TTL, TTL);
+        let claim = right(captcha.present(&issued.token, &answer, NOW + 1).unwrap()).unwrap();
+        assert!(right(other.present(&issued.token, &answer, NOW + 2).unwrap()).is_none(), "held");
+        drop(claim);
+        right(other.present(&issued.token, &answer, NOW + 3).unwrap()).unwrap().keep();
+        assert!(right(captcha.present(&issued.token, &answer, NOW + 4).unwrap()).is_none());
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn the_fifth_presentation_may_succeed_and_the_sixth_may_not() {
+        let (captcha, dir) = captcha("five");
+        for (wrong, succeeds) in [(4, true), (5, false)] {
+            let issued = captcha.issue(NOW).unwrap();
+            for _ in 0..wrong {
+                assert!(right(captcha.present(&issued.token, "99", NOW).unwrap()).is_none());
+            }
+            let answer = solve(&issued.question);
+            assert_eq!(
+                right(captcha.present(&issued.token, &answer, NOW).unwrap()).is_some(),
+                succeeds
+            );
+        }
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn forged_expired_and_future_tokens_are_wrong() {
+        let (captcha, dir) = captcha("forged");
+        let issued = captcha.issue(NOW).unwrap();
+        let answer = solve(&issued.question);
+        let flipped = issued.token.replace(issued.token.chars().last().unwrap(), "_");
+        for token in ["", ".", "a.b", &flipped, &issued.token[1..], "ü.ü"] {
+            assert!(right(captcha.present(token, &answer, NOW).unwrap()).is_none(), "{token}");
+        }
+        assert!(right(captcha.present(&issued.token, &answer, NOW + 900_000).unwrap()).is_none());
+        assert!(right(captcha.present(&issued.token, &answer, NOW - 1).unwrap()).is_none());
+        assert!(right(captcha.present(&issued.token, &answer, NOW + 899_999).unwrap()).is_some());
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_key_is_made_anew_and_a_whole_one_survives_a_restart() {
+        let (captcha, dir) = captcha("key");
+        let issued = captcha.issue(NOW).unwrap();
+        let restarted = Captcha::new(Arc::new(RealDisk), &dir, TTL, TTL);
+        let answer = solve(&issued.question);
+        assert!(right(restarted.present(&issued.token, &answer, NOW).unwrap()).is_some());
+        std::fs::write(dir.join("captcha.key"), "").unwrap();
+        assert!(right(captcha.present(&issued.token, &answer, NOW).unwrap()).is_none());
+        assert!(captcha.issue(NOW).is_ok());
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

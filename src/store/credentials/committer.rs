@@ -1,0 +1,433 @@
+//! The one thread of a process that writes a tenant's accounts.
+//!
+//! It blocks in flock (which the kernel serves in turn) while requests wait for it with a time-out,
+//! and takes all that wait as one batch: lock, catch up, decide, write, sync, unlock. A request that
+//! gave up withdraws its change; where that was taken already, the committer takes its line back.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::change::{Change, Outcome, Plan, Planned};
+use super::core::Core;
+use super::hold::{Failed, Hold, Writer};
+use crate::disk::{self, Disk};
+use crate::error::Fault;
+use crate::log;
+
+/// Changes that one batch takes at most; the rest waits for the next.
+const BATCH: usize = 256;
+/// A batch that takes longer than this is stuck, and no more than the allowed number of callers
+/// waits behind it.
+const STUCK: Duration = Duration::from_millis(250);
+
+/// What goes along with a change: dropped once the account is known not to be there, left where it
+/// is when that is not known.
+pub trait Luggage: Any + Send {
+    /// The account is, or may be, there.
+    fn leave(self: Box<Self>);
+}
+
+impl Luggage for () {
+    fn leave(self: Box<Self>) {}
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Committer {
+    shared: Arc<Shared>,
+    start: Mutex<Option<Writer>>,
+    lock_wait: Duration,
+    waiters: usize,
+}
+
+#[derive(Debug)]
+struct Shared {
+    disk: Arc<dyn Disk>,
+    lock_path: PathBuf,
+    core: Arc<Mutex<Core>>,
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+    has_lock: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    jobs: VecDeque<Arc<Job>>,
+    busy_since: Option<Instant>,
+    closed: bool,
+}
+
+struct Job {
+    change: Change,
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+enum State {
+    Queued(Box<dyn Luggage>),
+    Taken(Box<dyn Luggage>),
+    Ended(Result<Outcome, Fault>, Box<dyn Luggage>),
+    /// The caller gave up while the committer was at it.
+    Abandoned(Box<dyn Luggage>),
+    /// The caller gave up before, or has its answer.
+    Over,
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job").finish_non_exhaustive()
+    }
+}
+
+impl Committer {
+    /// Writes through `writer`, under the lock at `lock_path`.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        lock_path: PathBuf,
+        core: Arc<Mutex<Core>>,
+        writer: Writer,
+        lock_wait: Duration,
+        waiters: usize,
+    ) -> Self {
+        let shared = Shared {
+            disk,
+            lock_path,
+            core,
+            queue: Mutex::default(),
+            arrived: Condvar::new(),
+            has_lock: AtomicBool::new(false),
+        };
+        Self { shared: Arc::new(shared), start: Mutex::new(Some(writer)), lock_wait, waiters }
+    }
+
+    /// Hands a change over and waits for its outcome, at most the configured time.
+    pub fn submit<L: Luggage>(&self, change: Change, luggage: L) -> Result<(Outcome, L), Fault> {
+        self.enqueue(change, luggage, self.lock_wait)
+    }
+
+    /// The same without a bound, for a start.
+    pub fn submit_unbounded(&self, change: Change) -> Result<Outcome, Fault> {
+        self.enqueue(change, (), Duration::MAX).map(|(outcome, ())| outcome)
+    }
+
+    fn enqueue<L: Luggage>(
+        &self,
+        change: Change,
+        luggage: L,
+        wait: Duration,
+    ) -> Result<(Outcome, L), Fault> {
+        self.ensure_running()?;
+        let state = Mutex::new(State::Queued(Box::new(luggage)));
+        let job = Arc::new(Job { change, state, ended: Condvar::new() });
+        {
+            let mut queue = lock(&self.shared.queue);
+            let stuck = queue.busy_since.is_some_and(|since| since.elapsed() > STUCK);
+            if stuck && queue.jobs.len() >= self.waiters {
+                return Err(self.shared.stuck_fault());
+            }
+            queue.jobs.push_back(job.clone());
+        }
+        self.shared.arrived.notify_one();
+        let (result, luggage) = job.wait(wait).ok_or_else(|| self.shared.stuck_fault())?;
+        let outcome = match result {
+            Ok(outcome) => outcome,
+            Err(fault) => {
+                job.part_with(luggage);
+                return Err(fault);
+            }
+        };
+        match (luggage as Box<dyn Any>).downcast() {
+            Ok(luggage) => Ok((outcome, *luggage)),
+            Err(_) => {
+                Err(Fault::pathless("match a change with its luggage", io::ErrorKind::Other.into()))
+            }
+        }
+    }
+
+    fn ensure_running(&self) -> Result<(), Fault> {
+        let mut start = lock(&self.start);
+        let Some(writer) = start.take() else { return Ok(()) };
+        let shared = self.shared.clone();
+        let spawned = std::thread::Builder::new().name("committer".into()).spawn(move || {
+            shared.run(writer);
+        });
+        // The writer went with the closure; where no thread can be had, the process is of no use.
+        spawned.map(drop).map_err(|cause| {
+            Fault::pathless("start the committer thread", cause)
+                .way_out("raise the limit on threads (TasksMax, ulimit -u) and restart")
+        })
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        lock(&self.shared.queue).closed = true;
+        self.shared.arrived.notify_all();
+    }
+}
+
+impl Job {
+    /// Waits for the end; `None` where it did not come in time, and then the luggage is dropped as
+    /// soon as the account is known not to be there.
+    fn wait(&self, wait: Duration) -> Option<(Result<Outcome, Fault>, Box<dyn Luggage>)> {
+        let started = Instant::now();
+        let mut state = lock(&self.state);
+        loop {
+            let left = wait.saturating_sub(started.elapsed());
+            state = match std::mem::replace(&mut *state, State::Over) {
+                State::Ended(result, luggage) => return Some((result, luggage)),
+                State::Queued(luggage) if left.is_zero() && !self.must_be_done() => {
+                    drop(state);
+                    drop(luggage);
+                    return None;
+                }
+                State::Queued(luggage) | State::Taken(luggage) if left.is_zero() => {
+                    *state = State::Abandoned(luggage);
+                    return None;
+                }
+                waiting => {
+                    *state = waiting;
+                    let woken = self.ended.wait_timeout(state, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// Whether it is done even when its caller gives up: an account that was made for nobody goes.
+    fn must_be_done(&self) -> bool {
+        matches!(self.change, Change::Withdraw { .. })
+    }
+
+    /// What becomes of the luggage of a change that failed.
+    fn part_with(&self, luggage: Box<dyn Luggage>) {
+        match self.change {
+            // An account that could not be taken back is still there.
+            Change::Withdraw { .. } => luggage.leave(),
+            _ => drop(luggage),
+        }
+    }
+
+    /// Marks the change as taken; whether its caller still wants it.
+    fn take(&self) -> bool {
+        let mut state = lock(&self.state);
+        match std::mem::replace(&mut *state, State::Over) {
+            State::Queued(luggage) => {
+                *state = State::Taken(luggage);
+                true
+            }
+            other => {
+                *state = other;
+                false
+            }
+        }
+    }
+
+    /// Puts a taken change back into the queue's state; whether its caller still wants it.
+    fn put_back(&self) -> bool {
+        let mut state = lock(&self.state);
+        match std::mem::replace(&mut *state, State::Over) {
+            State::Taken(luggage) => {
+                *state = State::Queued(luggage);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Hands the outcome over; returns the luggage of a caller that is gone.
+    fn end(&self, result: Result<Outcome, Fault>) -> Option<Box<dyn Luggage>> {
+        let mut state = lock(&self.state);
+        let abandoned = match std::mem::replace(&mut *state, State::Over) {
+            State::Taken(luggage) | State::Queued(luggage) => {
+                *state = State::Ended(result, luggage);
+                None
+            }
+            State::Abandoned(luggage) => Some(luggage),
+            State::Ended(..) | State::Over => None,
+        };
+        drop(state);
+        self.ended.notify_one();
+        abandoned
+    }
+
+    /// Leaves the luggage where it is, and an empty one in its place.
+    fn leave_luggage(&self) {
+        let mut state = lock(&self.state);
+        match std::mem::replace(&mut *state, State::Over) {
+            State::Taken(luggage) => {
+                *state = State::Taken(Box::new(()));
+                luggage.leave();
+            }
+            State::Abandoned(luggage) => {
+                *state = State::Abandoned(Box::new(()));
+                luggage.leave();
+            }
+            other => *state = other,
+        }
+    }
+}
+
+impl Shared {
+    fn run(&self, mut writer: Writer) {
+        while self.wait_for_work() {
+            if let Err(fault) = self.batch(&mut writer) {
+                // Whoever is in the queue by now waits for nothing else: a lock that cannot be
+                // had at all is everybody's answer.
+                log_fault(&fault);
+                for job in self.take_jobs(usize::MAX) {
+                    self.answer(&job, Err(fault.share()));
+                }
+            }
+            lock(&self.queue).busy_since = None;
+        }
+    }
+
+    /// Sleeps until there is a job; `false` once nobody can bring one any more.
+    fn wait_for_work(&self) -> bool {
+        let mut queue = lock(&self.queue);
+        while queue.jobs.is_empty() {
+            if queue.closed {
+                return false;
+            }
+            queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.busy_since = Some(Instant::now());
+        true
+    }
+
+    fn batch(&self, writer: &mut Writer) -> Result<(), Fault> {
+        // Reading what is new without the lock keeps the time under it short.
+        if writer.is_prepared() {
+            lock(&self.core).refresh()?;
+        }
+        let locked = disk::lock_path(self.disk.as_ref(), &self.lock_path, 0o600)
+            .map_err(|cause| Fault::new("lock", &self.lock_path, cause))?;
+        self.has_lock.store(true, Ordering::Relaxed);
+        let jobs = self.take_jobs(BATCH);
+        let mut core = lock(&self.core);
+        let ended = match writer.begin(locked, &mut core) {
+            Ok(hold) => self.under_lock(hold, core, jobs),
+            Err(fault) => {
+                drop(core);
+                log_fault(&fault);
+                jobs.into_iter().map(|job| (job, Err(fault.share()))).collect()
+            }
+        };
+        self.has_lock.store(false, Ordering::Relaxed);
+        ended.into_iter().for_each(|(job, result)| self.answer(&job, result));
+        Ok(())
+    }
+
+    /// Decides and writes; the lock is given back at the end, before anybody is answered.
+    fn under_lock(
+        &self,
+        mut hold: Hold<'_>,
+        mut core: MutexGuard<'_, Core>,
+        jobs: Vec<Arc<Job>>,
+    ) -> Vec<(Arc<Job>, Result<Outcome, Fault>)> {
+        let mut plan = Plan::default();
+        let (mut ended, mut planned) = (Vec::new(), Vec::new());
+        for job in jobs {
+            if let Change::Reconcile = job.change
+                && let Err(fault) = hold.reconcile(&mut core)
+            {
+                ended.push((job, Err(fault)));
+                continue;
+            }
+            match plan.add(&job.change, &core, hold.whole()) {
+                Ok(Planned::Now(outcome)) => planned.push((job, outcome)),
+                Ok(Planned::Later) => self.requeue(job),
+                Err(fault) => ended.push((job, Err(fault))),
+            }
+        }
+        // Nobody has to wait for our syncs to look something up.
+        drop(core);
+        let written = if plan.is_empty() { Ok(()) } else { hold.write(&plan) };
+        drop(hold);
+        if let Err(failed) = &written {
+            log_fault(&failed.fault);
+        }
+        for (job, outcome) in planned {
+            let result = match &written {
+                Err(Failed { fault, undone }) if matches!(outcome, Outcome::Done(_)) => {
+                    if !undone {
+                        job.leave_luggage();
+                    }
+                    Err(fault.share())
+                }
+                _ => Ok(outcome),
+            };
+            ended.push((job, result));
+        }
+        ended
+    }
+
+    /// Hands an outcome over. An account that was made for a caller who is gone is taken back.
+    fn answer(&self, job: &Job, result: Result<Outcome, Fault>) {
+        let made = matches!((&job.change, &result), (Change::Create { .. }, Ok(Outcome::Done(_))));
+        let failed = result.is_err();
+        let Some(luggage) = job.end(result) else { return };
+        match &job.change {
+            Change::Create { user, token, .. } if made => {
+                let change = Change::Withdraw { user: user.clone(), token: *token };
+                let state = Mutex::new(State::Abandoned(luggage));
+                let job = Arc::new(Job { change, state, ended: Condvar::new() });
+                lock(&self.queue).jobs.push_back(job);
+            }
+            _ if failed => job.part_with(luggage),
+            _ => drop(luggage),
+        }
+    }
+
+    fn take_jobs(&self, most: usize) -> Vec<Arc<Job>> {
+        let mut queue = lock(&self.queue);
+        let count = queue.jobs.len().min(most);
+        let taken: Vec<Arc<Job>> = queue.jobs.drain(..count).collect();
+        drop(queue);
+        taken.into_iter().filter(|job| job.take() || job.is_abandoned()).collect()
+    }
+
+    fn requeue(&self, job: Arc<Job>) {
+        if job.put_back() || job.is_abandoned() {
+            lock(&self.queue).jobs.push_front(job);
+        }
+    }
+
+    fn stuck_fault(&self) -> Fault {
+        let cause = io::ErrorKind::TimedOut.into();
+        if self.has_lock.load(Ordering::Relaxed) {
+            let credentials = self.lock_path.with_extension("");
+            return Fault::new("wait for the disk under", &credentials, cause)
+                .way_out("look for a hung or overloaded disk");
+        }
+        lock_fault(&self.lock_path, cause)
+    }
+}
+
+impl Job {
+    fn is_abandoned(&self) -> bool {
+        matches!(*lock(&self.state), State::Abandoned(_))
+    }
+}
+
+fn lock_fault(path: &Path, cause: io::Error) -> Fault {
+    let fault = Fault::new("wait for the lock on", path, cause);
+    match disk::lock_holder(path) {
+        Some(pid) => fault.way_out(format!("process {pid} holds it: let it go on or end it")),
+        None => fault.way_out("find its holder with `fuser` or `lslocks`"),
+    }
+}
+
+fn log_fault(fault: &Fault) {
+    log::event(log::Level::Error, "credentials").field("fault", fault).emit();
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

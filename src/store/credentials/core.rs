@@ -1,0 +1,268 @@
+//! The credentials file as one process knows it: an open handle, and the index of its lines.
+//!
+//! The index is a hint that is brought up to date at every use: the path still stands for the open
+//! file (which keeps its inode number from coming back), the last line that was read still stands
+//! where it stood, and from there on new lines are read.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::index::Table;
+use super::line::{Account, LINE_MAX, Line};
+use super::scan;
+use crate::disk::{Disk, Handle, Open, Stat};
+use crate::error::Fault;
+use crate::log;
+use crate::secret::TokenId;
+
+/// How many of the last lines are remembered, to find back after the file was cut.
+const MARKS: usize = 64;
+/// How much of each.
+const MARK_HEAD: usize = 32;
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Core {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    opened: Option<(Arc<dyn Handle>, Stat)>,
+    names: Table,
+    tokens: Table,
+    marks: VecDeque<Mark>,
+    damaged: Vec<(u64, u64)>,
+    is_new: bool,
+}
+
+/// A line that was read: where, and how it begins.
+#[derive(Debug)]
+struct Mark {
+    offset: u64,
+    end: u64,
+    head: Vec<u8>,
+}
+
+/// A line of the file, looked up and read.
+#[derive(Debug)]
+pub struct Found {
+    /// Where it begins.
+    pub offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl Found {
+    /// The account in it.
+    pub fn account(&self) -> Option<Account<'_>> {
+        match Line::parse(&self.bytes) {
+            Line::Account(account) => Some(account),
+            _ => None,
+        }
+    }
+
+    /// Its length, LF included.
+    pub fn len(&self) -> u64 {
+        self.bytes.len() as u64 + 1
+    }
+}
+
+/// The file, as far as it consists of whole lines that are in the index.
+#[derive(Debug, Clone)]
+pub struct Whole {
+    /// The file.
+    pub handle: Arc<dyn Handle>,
+    /// Where its last whole line ends.
+    pub end: u64,
+    /// Its length.
+    pub len: u64,
+}
+
+impl Core {
+    /// For the file at `path`, which is opened at the first use.
+    pub fn new(disk: Arc<dyn Disk>, path: &Path) -> Self {
+        Self {
+            disk,
+            path: path.to_owned(),
+            opened: None,
+            names: Table::new(),
+            tokens: Table::new(),
+            marks: VecDeque::new(),
+            damaged: Vec::new(),
+            is_new: false,
+        }
+    }
+
+    /// Whether no file stands there: the state directory is new.
+    pub fn is_missing(&self) -> bool {
+        let found = self.disk.stat(&self.path);
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Brings the index up to date.
+    pub fn refresh(&mut self) -> Result<Whole, Fault> {
+        self.try_refresh().map_err(|cause| {
+            let fault = Fault::new("read the accounts in", &self.path, cause);
+            match fault.cause().kind() {
+                io::ErrorKind::NotFound => fault.way_out(
+                    "restore it from a backup; for a beginning without accounts create it empty",
+                ),
+                _ => fault,
+            }
+        })
+    }
+
+    fn try_refresh(&mut self) -> io::Result<Whole> {
+        let stat = self.disk.stat(&self.path)?;
+        let handle = match &self.opened {
+            Some((handle, known)) if known.same_file(&stat) => handle.clone(),
+            _ => {
+                let handle = self.disk.open(&self.path, Open::Write)?;
+                self.forget();
+                self.opened = Some((handle.clone(), handle.stat()?));
+                self.is_new = true;
+                handle
+            }
+        };
+        let len = handle.stat()?.len;
+        let from = self.find_back(handle.as_ref(), len)?;
+        let end = if from < len { self.read_on(handle.as_ref(), from)? } else { from };
+        Ok(Whole { handle, end, len })
+    }
+
+    /// Whether the file was opened since this was last asked: its directory entry may not be
+    /// durable yet.
+    pub fn take_is_new(&mut self) -> bool {
+        std::mem::take(&mut self.is_new)
+    }
+
+    /// Stretches (offset, length without LF) of bytes that are no lines, found since this was last
+    /// asked.
+    pub fn take_damaged(&mut self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut self.damaged)
+    }
+
+    /// Where the last line stands that is still what it was; forgets everything where none is.
+    fn find_back(&mut self, handle: &dyn Handle, len: u64) -> io::Result<u64> {
+        let knew = !self.marks.is_empty();
+        while let Some(mark) = self.marks.back() {
+            if mark.end <= len && mark.stands(handle)? {
+                return Ok(mark.end);
+            }
+            self.marks.pop_back();
+        }
+        if knew {
+            log::event(log::Level::Warn, "credentials")
+                .field("outcome", "changed_in_place")
+                .field("file", self.path.display())
+                .field("note", "read anew; edit it under credentials.lock")
+                .emit();
+            self.forget();
+        }
+        Ok(0)
+    }
+
+    fn forget(&mut self) {
+        self.names = Table::new();
+        self.tokens = Table::new();
+        self.marks.clear();
+        self.damaged.clear();
+    }
+
+    fn read_on(&mut self, handle: &dyn Handle, from: u64) -> io::Result<u64> {
+        let (mut foreign, mut first_foreign) = (0_u64, 0);
+        let end = scan::lines(handle, from, |offset, bytes| {
+            match Line::parse(bytes) {
+                Line::Account(account) => self.note(offset, &account),
+                Line::Comment => {}
+                Line::Damaged => self.damaged.push((offset, bytes.len() as u64)),
+                Line::Foreign => {
+                    first_foreign = if foreign == 0 { offset } else { first_foreign };
+                    foreign += 1;
+                }
+            }
+            if self.marks.len() == MARKS {
+                self.marks.pop_front();
+            }
+            let head = bytes[..bytes.len().min(MARK_HEAD)].to_vec();
+            self.marks.push_back(Mark { offset, end: offset + bytes.len() as u64 + 1, head });
+            Ok(true)
+        })?;
+        if foreign > 0 {
+            log::event(log::Level::Warn, "credentials")
+                .field("outcome", "foreign_lines")
+                .field("file", self.path.display())
+                .field("lines", foreign)
+                .field("first_at_byte", first_foreign)
+                .field("note", "they are ignored; mend them or make them comments")
+                .emit();
+        }
+        Ok(end)
+    }
+
+    fn note(&mut self, offset: u64, account: &Account<'_>) {
+        self.names.insert(account.user.as_bytes(), offset);
+        if account.is_pending() {
+            account.tokens().for_each(|token| self.tokens.insert(token.bytes(), offset));
+        }
+    }
+
+    /// The line that counts for `user`: the last live one. Call [`Core::refresh`] first.
+    pub fn find_user(&self, user: &str) -> Result<Option<Found>, Fault> {
+        Ok(self.find_all(user, 1)?.pop())
+    }
+
+    /// Every live line of `user`, the last in the file first, at most `most`.
+    pub fn find_all(&self, user: &str, most: usize) -> Result<Vec<Found>, Fault> {
+        let mut all = Vec::new();
+        for offset in self.names.candidates(user.as_bytes()) {
+            let found = self.line_at(offset)?;
+            let is_his = |f: &Found| f.account().is_some_and(|account| account.user == user);
+            all.extend(found.filter(is_his));
+            if all.len() == most {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// The pending line that `token` activates, where it is the one that counts for its name.
+    pub fn find_token(&self, token: &TokenId) -> Result<Option<Found>, Fault> {
+        for offset in self.tokens.candidates(token.bytes()) {
+            let Some(found) = self.line_at(offset)? else { continue };
+            let Some(account) = found.account() else { continue };
+            if !account.is_pending() || !account.tokens().any(|id| id.same(token)) {
+                continue;
+            }
+            let counts = self.find_user(account.user)?;
+            return Ok(counts.filter(|counts| counts.offset == found.offset));
+        }
+        Ok(None)
+    }
+
+    /// Whether the line at `offset` is the only one that may bear `user`'s name.
+    pub fn is_only(&self, user: &str, offset: u64) -> bool {
+        self.names.candidates(user.as_bytes()) == [offset]
+    }
+
+    fn line_at(&self, offset: u64) -> Result<Option<Found>, Fault> {
+        let Some((handle, _)) = &self.opened else { return Ok(None) };
+        let line = scan::line_at(handle.as_ref(), offset, LINE_MAX)
+            .map_err(|cause| Fault::new("read an account in", &self.path, cause))?;
+        Ok(line.map(|bytes| Found { offset, bytes }))
+    }
+}
+
+impl Mark {
+    /// Whether the line is still there, blanked or not.
+    fn stands(&self, handle: &dyn Handle) -> io::Result<bool> {
+        let mut now = vec![0; (self.end - self.offset) as usize];
+        let read = handle.read_at(&mut now, self.offset)?;
+        let whole = read == now.len() && now.ends_with(b"\n");
+        let blanked = now.first() == Some(&b'#');
+        let others_end = self.offset == 0 || {
+            let mut before = [0];
+            handle.read_at(&mut before, self.offset - 1)? == 1 && before == *b"\n"
+        };
+        Ok(whole && others_end && (blanked || now.starts_with(&self.head)))
+    }
+}

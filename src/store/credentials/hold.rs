@@ -1,0 +1,433 @@
+//! The credentials file while its lock is held: finishing what a crash left, and writing a plan.
+//!
+//! The order of the steps is the promise (see the table in [`super`]): what is answered is durable
+//! before it is answered, and a view never has an account that may not sign in.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+
+use super::change::{Flip, Plan, Stretch};
+use super::core::{Core, Whole};
+use super::journal::{Entry, Journal, Pending};
+use super::line::{ENABLED, LINE_MAX, Line};
+use super::view::{self, Sum, View};
+use super::{Paths, scan};
+use crate::disk::{Disk, Locked, Open};
+use crate::error::Fault;
+use crate::log;
+
+/// The files that only the holder of the lock writes.
+#[derive(Debug)]
+pub struct Writer {
+    disk: Arc<dyn Disk>,
+    paths: Paths,
+    journal: Option<Journal>,
+    views: Vec<View>,
+}
+
+/// The lock, held, and the file as it stands.
+#[derive(Debug)]
+pub struct Hold<'a> {
+    writer: &'a mut Writer,
+    whole: Whole,
+    inode: u64,
+    _lock: Locked,
+}
+
+/// Why a plan was not written.
+#[derive(Debug)]
+pub struct Failed {
+    /// What failed.
+    pub fault: Fault,
+    /// Whether it is certain that nothing of the plan is left.
+    pub undone: bool,
+}
+
+impl From<Fault> for Failed {
+    /// A fault before anything was written.
+    fn from(fault: Fault) -> Self {
+        Self { fault, undone: true }
+    }
+}
+
+impl Writer {
+    /// For the files at `paths`.
+    pub fn new(disk: Arc<dyn Disk>, paths: Paths, views: Vec<View>) -> Self {
+        Self { disk, paths, journal: None, views }
+    }
+
+    /// Whether the files that are missing were made.
+    pub fn is_prepared(&self) -> bool {
+        self.journal.is_some()
+    }
+
+    /// Makes what is missing: the credentials file (where no journal shows that there was one), the
+    /// journal, the views.
+    fn prepare(&mut self) -> Result<(), Fault> {
+        if self.journal.is_some() {
+            return Ok(());
+        }
+        let exists = |path| self.disk.stat(path).is_ok();
+        if !exists(&self.paths.credentials) && !exists(&self.paths.journal) {
+            let path = &self.paths.credentials;
+            let make = || {
+                self.disk.open(path, Open::Create(0o600))?.sync()?;
+                self.disk.sync_dir(&self.paths.state)
+            };
+            make().map_err(|cause| Fault::new("make", path, cause))?;
+        }
+        self.journal = Some(Journal::open(self.disk.as_ref(), &self.paths.journal)?);
+        Ok(())
+    }
+
+    /// Begins a hold: everything that a crash, a power cut or an editor left is put right before
+    /// anything is decided.
+    pub fn begin<'a>(&'a mut self, lock: Locked, core: &mut Core) -> Result<Hold<'a>, Fault> {
+        self.prepare()?;
+        let mut whole = core.refresh()?;
+        if core.take_is_new() {
+            let synced = self.disk.sync_dir(&self.paths.state);
+            synced.map_err(|cause| Fault::new("sync", &self.paths.state, cause))?;
+        }
+        if whole.end < whole.len {
+            self.cut_tail(&mut whole)?;
+        }
+        for (offset, length) in core.take_damaged() {
+            self.blank_damage(&whole, offset, length)?;
+        }
+        let inode = whole.handle.stat().map_err(|cause| self.fault("look at", cause))?.ino;
+        let mut hold = Hold { writer: self, whole, inode, _lock: lock };
+        hold.finish_journal(core)?;
+        hold.make_missing_views(core)?;
+        Ok(hold)
+    }
+
+    /// What follows the last LF is nobody's line: it is kept aside and cut off.
+    fn cut_tail(&self, whole: &mut Whole) -> Result<(), Fault> {
+        let mut tail = vec![0; (whole.len - whole.end).min(LINE_MAX as u64) as usize];
+        let mut cut = || {
+            let read = whole.handle.read_at(&mut tail, whole.end)?;
+            tail.truncate(read);
+            self.keep_aside(&tail)?;
+            whole.handle.set_len(whole.end)?;
+            whole.handle.sync()
+        };
+        cut().map_err(|cause| self.fault("cut off an unfinished line in", cause))?;
+        self.log_damage("unfinished_line", whole.end);
+        whole.len = whole.end;
+        Ok(())
+    }
+
+    /// Bytes that are no line are kept aside and become dead space.
+    fn blank_damage(&self, whole: &Whole, offset: u64, length: u64) -> Result<(), Fault> {
+        let mut bytes = vec![0; length as usize];
+        let mut blank = || {
+            let read = whole.handle.read_at(&mut bytes, offset)?;
+            if read < bytes.len() || Line::parse(&bytes) != Line::Damaged {
+                return Ok(false);
+            }
+            self.keep_aside(&bytes)?;
+            whole.handle.write_at(&vec![b'#'; bytes.len()], offset)?;
+            whole.handle.sync()?;
+            Ok(true)
+        };
+        if blank().map_err(|cause| self.fault("blank damaged bytes in", cause))? {
+            self.log_damage("damaged_bytes", offset);
+        }
+        Ok(())
+    }
+
+    fn keep_aside(&self, bytes: &[u8]) -> io::Result<()> {
+        let aside = self.disk.open(&self.paths.damaged, Open::Create(0o600))?;
+        let at = aside.stat()?.len;
+        aside.write_at(&[bytes, b"\n"].concat(), at)?;
+        aside.sync()
+    }
+
+    fn log_damage(&self, outcome: &str, offset: u64) {
+        log::event(log::Level::Error, "credentials")
+            .field("outcome", outcome)
+            .field("file", self.paths.credentials.display())
+            .field("at_byte", offset)
+            .field("kept_in", self.paths.damaged.display())
+            .emit();
+    }
+
+    fn fault(&self, doing: &'static str, cause: io::Error) -> Fault {
+        Fault::new(doing, &self.paths.credentials, cause)
+    }
+}
+
+impl Hold<'_> {
+    /// The file as it stands.
+    pub fn whole(&self) -> &Whole {
+        &self.whole
+    }
+
+    /// Writes a plan, durably. On an error nothing of it stands, or the journal names what the next
+    /// holder has to make whole.
+    pub fn write(&mut self, plan: &Plan) -> Result<(), Failed> {
+        let journaled = !plan.journal.is_empty();
+        if journaled {
+            self.journal()?.write(self.inode, false, &plan.journal)?;
+        }
+        let gone: HashSet<&str> = plan.view_removed.iter().map(String::as_str).collect();
+        if !gone.is_empty() {
+            self.writer.views.iter_mut().try_for_each(|view| view.blank(&gone).map(drop))?;
+        }
+        if let Err(cause) = self.write_accounts(plan) {
+            let fault = self.writer.fault("write accounts to", cause);
+            return Err(Failed { fault, undone: self.undo(plan) });
+        }
+        if let Err(fault) = self.append_to_views(plan) {
+            return Err(Failed { fault, undone: self.undo(plan) });
+        }
+        self.whole.end += plan.append.len() as u64;
+        self.whole.len = self.whole.end;
+        // From here on all is durable that is answered; what fails is left to the next holder.
+        let finished = self
+            .blank(plan.removed.iter().chain(&plan.replaced))
+            .and_then(|()| if journaled { self.journal()?.clear() } else { Ok(()) });
+        if let Err(fault) = finished {
+            log::event(log::Level::Error, "credentials").field("fault", fault).emit();
+        }
+        Ok(())
+    }
+
+    fn append_to_views(&mut self, plan: &Plan) -> Result<(), Fault> {
+        if plan.view_lines.is_empty() {
+            return Ok(());
+        }
+        let views = &mut self.writer.views;
+        let appended =
+            views.iter_mut().try_for_each(|view| view.append(plan.view_lines.as_bytes()));
+        if appended.is_err() {
+            let users: HashSet<&str> =
+                plan.journal.iter().map(|entry| entry.user.as_str()).collect();
+            for view in views {
+                // The journal still names them: the next holder looks again.
+                let _ = view.blank(&users);
+            }
+        }
+        appended
+    }
+
+    fn write_accounts(&self, plan: &Plan) -> io::Result<()> {
+        let file = self.whole.handle.as_ref();
+        if !plan.append.is_empty() {
+            file.write_at(plan.append.as_bytes(), self.whole.end)?;
+        }
+        for Flip { offset, to, .. } in &plan.flips {
+            file.write_at(&[*to], *offset)?;
+        }
+        for stretch in &plan.removed {
+            file.write_at(b"#", stretch.offset)?;
+        }
+        file.sync()
+    }
+
+    /// Puts back what [`Hold::write_accounts`] changed. Where even that cannot be made durable, the
+    /// journal says so, and the next holder rewrites the file before it promises anything.
+    /// Whether nothing of the plan is left.
+    fn undo(&self, plan: &Plan) -> bool {
+        let file = self.whole.handle.as_ref();
+        let put_back = || {
+            file.set_len(self.whole.end)?;
+            for Flip { offset, from, .. } in &plan.flips {
+                file.write_at(&[*from], *offset)?;
+            }
+            for stretch in &plan.removed {
+                file.write_at(&[stretch.first], stretch.offset)?;
+            }
+            file.sync()
+        };
+        let Err(cause) = put_back() else { return true };
+        let fault = self.writer.fault("undo a failed write to", cause);
+        log::event(log::Level::Error, "credentials").field("fault", fault).emit();
+        // Where the journal fails as well, the disk takes nothing at all any more.
+        let _ = self.journal().and_then(|j| j.write(self.inode, true, &plan.journal));
+        false
+    }
+
+    /// Fills lines whose end is known to be dead with `#`, so that nothing personal stays.
+    fn blank<'s>(&self, stretches: impl Iterator<Item = &'s Stretch>) -> Result<(), Fault> {
+        for Stretch { offset, length, .. } in stretches {
+            let dead = vec![b'#'; (*length as usize).saturating_sub(1)];
+            let blanked = self.whole.handle.write_at(&dead, *offset);
+            blanked.map_err(|cause| self.writer.fault("blank a line in", cause))?;
+        }
+        Ok(())
+    }
+
+    /// Finishes the batch of a holder that died.
+    fn finish_journal(&mut self, core: &mut Core) -> Result<(), Fault> {
+        match self.journal()?.read()? {
+            Pending::Nothing => return Ok(()),
+            Pending::Unreadable => self.rebuild_views(core)?,
+            Pending::Accounts { inode, suspect, entries } => {
+                if suspect {
+                    self.rewrite(core)?;
+                }
+                for entry in &entries {
+                    self.make_whole(core, entry, inode == self.inode)?;
+                }
+                let synced = self.whole.handle.sync();
+                synced.map_err(|cause| self.writer.fault("sync", cause))?;
+            }
+        }
+        self.journal()?.clear()
+    }
+
+    /// Makes one account whole: a line that was on its way out is blanked to its end, older live
+    /// lines of the name go, and every view has it if and only if it is enabled.
+    fn make_whole(&mut self, core: &Core, entry: &Entry, same_file: bool) -> Result<(), Fault> {
+        if same_file && entry.length > 0 && self.is_dying(entry)? {
+            let dying = Stretch { offset: entry.offset, length: entry.length, first: b'#' };
+            self.blank([dying].iter())?;
+        }
+        let lines = core.find_all(&entry.user, usize::MAX)?;
+        let older: Vec<Stretch> = lines.iter().skip(1).map(Stretch::of).collect();
+        self.blank(older.iter())?;
+        let counts = lines.first().and_then(|line| line.account());
+        let wanted =
+            counts.filter(|account| account.disabled == ENABLED).map(|a| view::line_of(&a));
+        for view in &mut self.writer.views {
+            if !view.exists()? {
+                continue;
+            }
+            let has = view.lines_of(&entry.user)?;
+            if has.iter().eq(wanted.iter()) {
+                continue;
+            }
+            view.blank(&HashSet::from([entry.user.as_str()]))?;
+            if let Some(line) = &wanted {
+                view.append(line.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the line of a journal entry was begun to be blanked: `#`, and its LF where it was.
+    fn is_dying(&self, entry: &Entry) -> Result<bool, Fault> {
+        let file = self.whole.handle.as_ref();
+        let mut ends = ([0], [0]);
+        file.read_at(&mut ends.0, entry.offset)
+            .and_then(|_| file.read_at(&mut ends.1, entry.offset + entry.length - 1))
+            .map_err(|cause| self.writer.fault("read", cause))?;
+        Ok(ends == ([b'#'], [b'\n']) && entry.offset + entry.length <= self.whole.end)
+    }
+
+    fn make_missing_views(&mut self, core: &mut Core) -> Result<(), Fault> {
+        for at in 0..self.writer.views.len() {
+            if !self.writer.views[at].exists()? {
+                self.rebuild_view(core, at)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes every view anew that is not what the file says; how many were.
+    pub fn reconcile(&mut self, core: &mut Core) -> Result<usize, Fault> {
+        let mut wanted = Sum::default();
+        self.each_enabled(core, &mut |line| {
+            wanted.add(line.trim_end().as_bytes());
+            Ok(())
+        })
+        .map_err(|cause| self.writer.fault("read", cause))?;
+        let mut rebuilt = 0;
+        for at in 0..self.writer.views.len() {
+            if self.writer.views[at].sum()? != wanted {
+                self.rebuild_view(core, at)?;
+                rebuilt += 1;
+            }
+        }
+        Ok(rebuilt)
+    }
+
+    fn rebuild_views(&mut self, core: &mut Core) -> Result<(), Fault> {
+        (0..self.writer.views.len()).try_for_each(|at| self.rebuild_view(core, at))
+    }
+
+    fn rebuild_view(&mut self, core: &mut Core, at: usize) -> Result<(), Fault> {
+        let mut view = std::mem::replace(
+            &mut self.writer.views[at],
+            View::new(self.writer.disk.clone(), self.writer.paths.credentials.clone(), None),
+        );
+        let result = view.rebuild(|feed| self.each_enabled(core, feed));
+        log::event(log::Level::Info, "view")
+            .field("file", view.path().display())
+            .field("outcome", if result.is_ok() { "made_anew" } else { "failed" })
+            .emit();
+        self.writer.views[at] = view;
+        result
+    }
+
+    /// Calls `each` with the view line of every account that may sign in.
+    fn each_enabled(
+        &self,
+        core: &Core,
+        each: &mut dyn FnMut(&str) -> io::Result<()>,
+    ) -> io::Result<()> {
+        scan::lines(self.whole.handle.as_ref(), 0, |offset, bytes| {
+            if let Line::Account(account) = Line::parse(bytes)
+                && account.disabled == ENABLED
+                && counts(core, account.user, offset)?
+            {
+                each(&view::line_of(&account))?;
+            }
+            Ok(true)
+        })
+        .map(drop)
+    }
+
+    /// Copies the file beside itself and puts the copy in its place: every page of it is written
+    /// and synced anew.
+    fn rewrite(&mut self, core: &mut Core) -> Result<(), Fault> {
+        let copied = self.copy_beside();
+        copied.map_err(|cause| self.writer.fault("rewrite, after a failed sync,", cause))?;
+        self.whole = core.refresh()?;
+        core.take_is_new();
+        let stat = self.whole.handle.stat();
+        self.inode = stat.map_err(|cause| self.writer.fault("look at", cause))?.ino;
+        Ok(())
+    }
+
+    fn copy_beside(&self) -> io::Result<()> {
+        let Writer { disk, paths, .. } = &*self.writer;
+        let old = self.whole.handle.stat()?;
+        let beside = paths.credentials.with_extension("new");
+        let copy = disk.open(&beside, Open::Create(0o600))?;
+        copy.set_len(0)?;
+        copy.set_mode(old.mode)?;
+        let mut buffer = vec![0; 256 * 1024];
+        let mut at = 0;
+        while at < self.whole.end {
+            let read = self.whole.handle.read_at(&mut buffer, at)?;
+            let part = read.min((self.whole.end - at) as usize);
+            if part == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            copy.write_at(&buffer[..part], at)?;
+            at += part as u64;
+        }
+        copy.sync()?;
+        disk.rename(&beside, &paths.credentials)?;
+        disk.sync_dir(&paths.state)
+    }
+
+    fn journal(&self) -> Result<&Journal, Fault> {
+        let missing =
+            || Fault::new("open", &self.writer.paths.journal, io::ErrorKind::NotFound.into());
+        self.writer.journal.as_ref().ok_or_else(missing)
+    }
+}
+
+/// Whether the line at `offset` is the one that counts for `user`.
+fn counts(core: &Core, user: &str, offset: u64) -> io::Result<bool> {
+    if core.is_only(user, offset) {
+        return Ok(true);
+    }
+    let found = core.find_user(user).map_err(io::Error::other)?;
+    Ok(found.is_some_and(|found| found.offset == offset))
+}

@@ -1,0 +1,204 @@
+//! A view: a file of the enabled accounts for another program to read.
+//!
+//! On disk: `user:realm:ha1` and LF for each (what Apache calls `AuthUserFile`). A line that is
+//! taken out becomes `#` from end to end: a reader that keeps the file open sees no line move. New
+//! lines are appended. Whatever follows the last LF is cut off before.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::line::Account;
+use super::scan;
+use crate::disk::{Disk, Handle, Open};
+use crate::error::Fault;
+
+/// Mode of a view: its group is the web server's.
+const MODE: u32 = 0o640;
+/// Bytes gathered for one write when a view is made anew.
+const CHUNK: usize = 256 * 1024;
+
+/// One view.
+#[derive(Debug)]
+pub struct View {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    group: Option<u32>,
+    opened: Option<Arc<dyn Handle>>,
+}
+
+/// The line of an account, LF included.
+pub fn line_of(account: &Account<'_>) -> String {
+    format!("{}:{}:{}\n", account.user, account.realm, account.ha1.to_ascii_lowercase())
+}
+
+/// A sum over lines that does not depend on their order.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Sum(u64, u64);
+
+impl Sum {
+    /// Adds a line, LF not included.
+    pub fn add(&mut self, line: &[u8]) {
+        let mut hasher = DefaultHasher::new();
+        line.hash(&mut hasher);
+        self.0 = self.0.wrapping_add(hasher.finish());
+        self.1 += 1;
+    }
+}
+
+impl View {
+    /// For the file at `path`, readable for `group`.
+    pub fn new(disk: Arc<dyn Disk>, path: PathBuf, group: Option<u32>) -> Self {
+        Self { disk, path, group, opened: None }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the file is there.
+    pub fn exists(&self) -> Result<bool, Fault> {
+        match self.disk.stat(&self.path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.fault("look for", error)),
+        }
+    }
+
+    /// Appends whole lines, durably; on an error the file is as it was.
+    pub fn append(&mut self, lines: &[u8]) -> Result<(), Fault> {
+        self.try_append(lines).map_err(|cause| self.fault("append to", cause))
+    }
+
+    fn try_append(&mut self, lines: &[u8]) -> io::Result<()> {
+        let handle = self.open()?;
+        let len = handle.stat()?.len;
+        let end = scan::whole_lines_end(handle.as_ref(), len)?;
+        if end < len {
+            handle.set_len(end)?;
+        }
+        let written = handle.write_at(lines, end).and_then(|()| handle.sync());
+        if written.is_err() {
+            // A sync that fails here as well leaves a line too many in memory alone; the journal
+            // still names the account, and the next holder looks at it.
+            let _ = handle.set_len(end).and_then(|()| handle.sync());
+        }
+        written
+    }
+
+    /// Takes the lines of `users` out, durably; whether there were any.
+    pub fn blank(&mut self, users: &HashSet<&str>) -> Result<bool, Fault> {
+        self.try_blank(users).map_err(|cause| self.fault("take accounts out of", cause))
+    }
+
+    fn try_blank(&mut self, users: &HashSet<&str>) -> io::Result<bool> {
+        let handle = self.open()?;
+        let mut stretches = Vec::new();
+        scan::lines(handle.as_ref(), 0, |offset, line| {
+            if name_of(line).is_some_and(|name| users.contains(name)) {
+                stretches.push((offset, line.len()));
+            }
+            Ok(true)
+        })?;
+        for &(offset, length) in &stretches {
+            handle.write_at(&vec![b'#'; length], offset)?;
+        }
+        if !stretches.is_empty() {
+            handle.sync()?;
+        }
+        Ok(!stretches.is_empty())
+    }
+
+    /// The lines of `user`, LF included.
+    pub fn lines_of(&mut self, user: &str) -> Result<Vec<String>, Fault> {
+        let mut found = Vec::new();
+        let read = self.open().and_then(|handle| {
+            scan::lines(handle.as_ref(), 0, |_, line| {
+                if name_of(line) == Some(user) {
+                    found.push(format!("{}\n", String::from_utf8_lossy(line)));
+                }
+                Ok(true)
+            })
+        });
+        read.map_err(|cause| self.fault("read", cause))?;
+        Ok(found)
+    }
+
+    /// The sum of its lines.
+    pub fn sum(&mut self) -> Result<Sum, Fault> {
+        let mut sum = Sum::default();
+        let read = self.open().and_then(|handle| {
+            scan::lines(handle.as_ref(), 0, |_, line| {
+                if !line.is_empty() && line[0] != b'#' {
+                    sum.add(line);
+                }
+                Ok(true)
+            })
+        });
+        read.map_err(|cause| self.fault("read", cause))?;
+        Ok(sum)
+    }
+
+    /// Makes it anew: `feed` hands over every line. Written beside it, synced, renamed over it.
+    pub fn rebuild(
+        &mut self,
+        feed: impl FnOnce(&mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()>,
+    ) -> Result<(), Fault> {
+        self.try_rebuild(feed).map_err(|cause| self.fault("make anew", cause))
+    }
+
+    fn try_rebuild(
+        &mut self,
+        feed: impl FnOnce(&mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let beside = self.path.with_extension("new");
+        let handle = self.disk.open(&beside, Open::Create(MODE))?;
+        handle.set_len(0)?;
+        handle.set_mode(MODE)?;
+        if let Some(gid) = self.group {
+            handle.set_group(gid)?;
+        }
+        let (mut buffer, mut end) = (Vec::new(), 0);
+        let mut flush = |buffer: &mut Vec<u8>| {
+            handle.write_at(buffer, end)?;
+            end += buffer.len() as u64;
+            buffer.clear();
+            io::Result::Ok(())
+        };
+        feed(&mut |line| {
+            buffer.extend_from_slice(line.as_bytes());
+            if buffer.len() >= CHUNK { flush(&mut buffer) } else { Ok(()) }
+        })?;
+        flush(&mut buffer)?;
+        handle.sync()?;
+        self.disk.rename(&beside, &self.path)?;
+        self.opened = None;
+        self.path.parent().map_or(Ok(()), |state| self.disk.sync_dir(state))
+    }
+
+    /// The file, opened anew where the path stands for another one by now.
+    fn open(&mut self) -> io::Result<Arc<dyn Handle>> {
+        let stat = self.disk.stat(&self.path)?;
+        if let Some(handle) = &self.opened
+            && handle.stat()?.same_file(&stat)
+        {
+            return Ok(handle.clone());
+        }
+        let handle = self.disk.open(&self.path, Open::Write)?;
+        self.opened = Some(handle.clone());
+        Ok(handle)
+    }
+
+    fn fault(&self, doing: &'static str, cause: io::Error) -> Fault {
+        Fault::new(doing, &self.path, cause)
+    }
+}
+
+/// The user name that a line begins with.
+fn name_of(line: &[u8]) -> Option<&str> {
+    let end = line.iter().position(|&b| b == b':')?;
+    std::str::from_utf8(&line[..end]).ok()
+}

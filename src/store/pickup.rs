@@ -1,0 +1,229 @@
+//! Mails on their way to the pickup directory.
+//!
+//! An SMTP service takes whatever appears in the pickup directory, so a mail appears there whole or
+//! not at all: lettre writes `staging/<uuid>.eml`, we lock, sync and rename it to
+//! `staging/<TokenId>.eml`, and once the account's line is durable it is renamed into the pickup
+//! directory. Both directories are synced after their rename; whoever waits shares one sync.
+//!
+//! The lock on a staged file is held for as long as its request runs; the sweep takes only files
+//! whose lock is free.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use lettre::{FileTransport, Message, Transport};
+
+use super::group_sync::GroupSync;
+use crate::disk::{Disk, Handle, Open};
+use crate::error::Fault;
+use crate::secret::TokenId;
+
+/// Mode of a mail: its group is the SMTP service's.
+const MODE: u32 = 0o640;
+/// A file that lettre wrote and nobody renamed is a dead request's after this time: longer than
+/// any web server waits for an answer.
+const DEAD_AFTER: Duration = Duration::from_secs(3600);
+
+/// The staging and the pickup directory of one tenant.
+#[derive(Debug)]
+pub struct Pickup {
+    disk: Arc<dyn Disk>,
+    staging: PathBuf,
+    pickup: PathBuf,
+    group: Option<u32>,
+    staging_sync: GroupSync,
+    pickup_sync: GroupSync,
+}
+
+/// A whole, durable mail in the staging directory; dropping it deletes it.
+#[derive(Debug)]
+pub struct Staged {
+    pickup: Arc<Pickup>,
+    name: String,
+    /// Open for its lock, which ends with it.
+    _locked: Arc<dyn Handle>,
+    done: bool,
+}
+
+impl Pickup {
+    /// Mails are written to `staging` and appear in `pickup`, for `group` to read.
+    pub fn new(disk: Arc<dyn Disk>, staging: &Path, pickup: &Path, group: Option<u32>) -> Self {
+        Self {
+            staging_sync: GroupSync::new(disk.clone(), staging),
+            pickup_sync: GroupSync::new(disk.clone(), pickup),
+            disk,
+            staging: staging.to_owned(),
+            pickup: pickup.to_owned(),
+            group,
+        }
+    }
+
+    /// Writes `message` to the staging directory (state S1).
+    pub fn stage(self: &Arc<Self>, message: &Message, token: TokenId) -> Result<Staged, Fault> {
+        let sent = FileTransport::new(&self.staging).send(message);
+        let written = match sent {
+            Ok(uuid) => format!("{uuid}.eml"),
+            Err(error) => {
+                self.clear_fragments_of(&message.formatted());
+                let cause = io::Error::other(error);
+                return Err(Fault::new("write a mail to", &self.staging, io_cause(cause)));
+            }
+        };
+        let fault = |cause| Fault::new("stage a mail in", &self.staging, cause);
+        let staged = self.adopt(written, token).map_err(fault)?;
+        self.staging_sync.sync().map_err(fault)?;
+        Ok(staged)
+    }
+
+    /// Makes the file that lettre wrote ours: lock, mode, group, sync, name.
+    fn adopt(self: &Arc<Self>, written: String, token: TokenId) -> io::Result<Staged> {
+        let path = self.staging.join(&written);
+        let locked = self.disk.open(&path, Open::Write)?;
+        let mut staged =
+            Staged { pickup: self.clone(), name: written, _locked: locked.clone(), done: false };
+        if !locked.try_lock()? {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        if locked.stat()?.mode != MODE {
+            locked.set_mode(MODE)?;
+        }
+        if let Some(gid) = self.group {
+            locked.set_group(gid)?;
+        }
+        locked.sync()?;
+        let name = format!("{}.eml", token.hex());
+        self.disk.rename(&path, &self.staging.join(&name))?;
+        staged.name = name;
+        Ok(staged)
+    }
+
+    /// Deletes what a failed write left: lettre does not tell the name, so it is the files that
+    /// hold nothing but the beginning of the message.
+    fn clear_fragments_of(&self, message: &[u8]) {
+        for name in self.disk.list(&self.staging).unwrap_or_default() {
+            let path = self.staging.join(&name);
+            let fragment = self.disk.open(&path, Open::Read).is_ok_and(|handle| {
+                let mut content = vec![0; message.len() + 1];
+                let read = handle.read_at(&mut content, 0).unwrap_or(content.len());
+                message.starts_with(content.get(..read).unwrap_or(&content))
+            });
+            if fragment && token_of(&name).is_none() {
+                // What cannot be deleted now, the sweep deletes.
+                let _ = self.disk.unlink(&path);
+            }
+        }
+    }
+
+    /// The staged mails that no running request holds, each locked: what a sweep has to decide on.
+    /// Deletes files that lettre wrote for a request that died long ago.
+    pub fn orphans(self: &Arc<Self>, now: SystemTime) -> Result<Vec<(TokenId, Staged)>, Fault> {
+        let fault = |cause| Fault::new("sweep", &self.staging, cause);
+        let mut orphans = Vec::new();
+        for name in self.disk.list(&self.staging).map_err(fault)? {
+            let path = self.staging.join(&name);
+            match token_of(&name) {
+                Some(token) => {
+                    let name = name.to_string_lossy().into_owned();
+                    orphans.extend(self.orphan(&path, name).map_err(fault)?.map(|s| (token, s)));
+                }
+                None => self.delete_if_dead(&path, now).map_err(fault)?,
+            }
+        }
+        Ok(orphans)
+    }
+
+    fn orphan(self: &Arc<Self>, path: &Path, name: String) -> io::Result<Option<Staged>> {
+        let locked = match self.disk.open(path, Open::Write) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        if !locked.try_lock()? {
+            return Ok(None);
+        }
+        // Whoever held the lock may have renamed the file away before it let go.
+        match self.disk.stat(path) {
+            Ok(stat) if stat.same_file(&locked.stat()?) => {
+                Ok(Some(Staged { pickup: self.clone(), name, _locked: locked, done: false }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn delete_if_dead(&self, path: &Path, now: SystemTime) -> io::Result<()> {
+        let stat = match self.disk.stat(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            stat => stat?,
+        };
+        let now = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
+        let is_mail = path.extension() == Some(OsStr::new("eml"));
+        if !is_mail || stat.is_dir || now - stat.mtime < DEAD_AFTER.as_nanos() as i128 {
+            return Ok(());
+        }
+        ignore_missing(self.disk.unlink(path))
+    }
+}
+
+impl Staged {
+    /// Moves the mail to the pickup directory, durably (state S3). On an error the mail is gone
+    /// from there, or was never there, and `self` comes back with the fault.
+    pub fn release(mut self) -> Result<(), Box<(Fault, Self)>> {
+        let pickup = self.pickup.clone();
+        let to = pickup.pickup.join(&self.name);
+        if let Err(cause) = pickup.disk.rename(&pickup.staging.join(&self.name), &to) {
+            return Err(Box::new((Fault::new("move a mail to", &pickup.pickup, cause), self)));
+        }
+        self.done = true;
+        let Err(cause) = pickup.pickup_sync.sync() else { return Ok(()) };
+        match pickup.disk.unlink(&to) {
+            // The SMTP service was faster: the mail is on its way.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            _ => Err(Box::new((Fault::new("make a mail durable in", &pickup.pickup, cause), self))),
+        }
+    }
+
+    /// Leaves the mail where it is, for the sweep to decide on: what is known of its account is too
+    /// little to delete it.
+    pub fn leave(mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let path = self.pickup.staging.join(&self.name);
+        if let Err(cause) = ignore_missing(self.pickup.disk.unlink(&path)) {
+            let fault = Fault::new("delete a staged mail", &path, cause);
+            crate::log::event(crate::log::Level::Error, "mail").field("fault", fault).emit();
+        }
+    }
+}
+
+/// The token that a staged mail's name tells, `None` for one that lettre named.
+fn token_of(name: &OsStr) -> Option<TokenId> {
+    TokenId::parse(name.to_str()?.strip_suffix(".eml")?)
+}
+
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// The system's error inside lettre's, so that its kind and way out are not lost.
+fn io_cause(error: io::Error) -> io::Error {
+    let mut source = error.get_ref().map(|e| e as &(dyn std::error::Error + 'static));
+    while let Some(inner) = source {
+        if let Some(code) = inner.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return io::Error::from_raw_os_error(code);
+        }
+        source = inner.source();
+    }
+    error
+}

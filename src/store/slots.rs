@@ -1,0 +1,304 @@
+//! A spool file of claims, shared by every process under the file's own flock.
+//!
+//! On disk: a header page, then [`BUCKETS`] buckets of one 4 KiB page, each of 256 slots of 16
+//! bytes. A claim lives in the bucket that its id points to. The file is sparse, is changed in
+//! place, never grows beyond 64 MiB and a page, and needs no pruning: an expired slot is a free one.
+//!
+//! | bytes | slot |
+//! |---|---|
+//! | 0–7 | id; 0 is no claim |
+//! | 8–13 | when it expires, in milliseconds since 1970, big endian |
+//! | 14 | uses: how often it was claimed |
+//! | 15 | 1 while a claim holds it (or after one was kept), else 0 |
+//!
+//! Not promised: that a claim survives a power cut (what a process wrote survives its kill). A
+//! killed process leaves its claims held; they end when they expire.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::disk::{self, Disk, Handle, Locked, Open};
+use crate::error::Fault;
+
+/// Size of a bucket and of the header: a page, so that a slot never spans two.
+const PAGE: usize = 4096;
+/// Size of a slot.
+const SLOT: usize = 16;
+/// Buckets in a file.
+const BUCKETS: u64 = 16 * 1024;
+/// Begins the header; a salt of 16 bytes follows.
+const MAGIC: [u8; 16] = *b"codeb-claims 1\n\0";
+/// How far beyond the longest life of a claim an expiry may lie before it counts as rubbish: a
+/// clock that was stepped back by a day must not free what is held.
+const CLOCK_STEP: Duration = Duration::from_secs(25 * 3600);
+
+/// One spool file.
+#[derive(Debug)]
+pub struct Slots {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    longest_life: Duration,
+    wait: Duration,
+    synced: bool,
+    open: Mutex<Option<Opened>>,
+}
+
+#[derive(Debug, Clone)]
+struct Opened {
+    handle: Arc<dyn Handle>,
+    salt: [u8; 16],
+}
+
+/// One slot, as its bytes say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// Whose it is.
+    pub id: u64,
+    /// When it expires, in milliseconds since 1970.
+    pub until: u64,
+    /// How often it was claimed.
+    pub uses: u8,
+    /// Whether it is held.
+    pub held: bool,
+}
+
+impl Slot {
+    fn decode(bytes: &[u8]) -> Self {
+        let number = |part: &[u8]| part.iter().fold(0, |sum, &b| sum << 8 | u64::from(b));
+        Self {
+            id: number(&bytes[..8]),
+            until: number(&bytes[8..14]),
+            uses: bytes[14],
+            held: bytes[15] != 0,
+        }
+    }
+
+    fn encode(self) -> [u8; SLOT] {
+        let mut bytes = [0; SLOT];
+        bytes[..8].copy_from_slice(&self.id.to_be_bytes());
+        bytes[8..14].copy_from_slice(&self.until.to_be_bytes()[2..]);
+        bytes[14] = self.uses;
+        bytes[15] = u8::from(self.held);
+        bytes
+    }
+}
+
+/// The bucket of one id while its file is locked.
+pub struct Bucket {
+    slots: Vec<Slot>,
+    now: u64,
+    rubbish: u64,
+    offset: u64,
+    locked: Locked,
+    synced: bool,
+}
+
+impl Bucket {
+    /// The live slots of `id`, with their numbers.
+    pub fn of(&self, id: u64) -> impl Iterator<Item = (usize, &Slot)> {
+        self.slots.iter().enumerate().filter(move |(_, slot)| slot.id == id && self.is_live(slot))
+    }
+
+    /// The number of a slot that is free.
+    pub fn free(&self) -> Option<usize> {
+        self.slots.iter().position(|slot| !self.is_live(slot))
+    }
+
+    /// Writes a slot.
+    pub fn put(&mut self, number: usize, slot: Slot) -> io::Result<()> {
+        let handle = self.locked.handle();
+        handle.write_at(&slot.encode(), self.offset + (number * SLOT) as u64)?;
+        self.slots[number] = slot;
+        if self.synced { handle.sync() } else { Ok(()) }
+    }
+
+    fn is_live(&self, slot: &Slot) -> bool {
+        slot.id != 0 && self.now < slot.until && slot.until < self.rubbish
+    }
+}
+
+/// The error for a bucket without a free slot.
+pub fn full() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "every place for this client is in use")
+}
+
+impl Slots {
+    /// `longest_life` is the longest time to expiry that a slot is given, `wait` how long the
+    /// file's lock is waited for; `synced` makes every change durable before it counts.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        longest_life: Duration,
+        wait: Duration,
+        synced: bool,
+    ) -> Self {
+        let open = Mutex::new(None);
+        Self { disk, path: path.to_owned(), longest_life, wait, synced, open }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A fault about this file.
+    pub fn fault(&self, doing: &'static str, cause: io::Error) -> Fault {
+        let fault = Fault::new(doing, &self.path, cause);
+        match fault.cause().kind() {
+            io::ErrorKind::TimedOut => match disk::lock_holder(&self.path) {
+                Some(pid) => fault.way_out(format!("process {pid} holds its lock")),
+                None => fault.way_out("another process holds its lock"),
+            },
+            io::ErrorKind::StorageFull => fault.way_out(
+                "free space on its filesystem; where there is enough, its claims run out by themselves",
+            ),
+            _ => fault,
+        }
+    }
+
+    /// Calls `change` with the bucket that `key` falls into, and with the key's id, while the file
+    /// is locked. `now` is in milliseconds since 1970.
+    pub fn with<T>(
+        &self,
+        key: &[u8],
+        now: u64,
+        change: impl FnOnce(&mut Bucket, u64) -> io::Result<T>,
+    ) -> io::Result<T> {
+        // Threads exclude each other here, processes by flock: threads that share a descriptor
+        // would all hold its lock.
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let (opened, locked) = self.lock(&mut open)?;
+        let id = id_of(&opened.salt, key);
+        let offset = PAGE as u64 * (1 + id % BUCKETS);
+        let mut page = [0; PAGE];
+        // A bucket behind the end of the file is one that nobody wrote: zeros.
+        opened.handle.read_at(&mut page, offset)?;
+        let slots = page.chunks_exact(SLOT).map(Slot::decode).collect();
+        let life = self.longest_life + CLOCK_STEP;
+        let rubbish = now.saturating_add(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
+        let mut bucket = Bucket { slots, now, rubbish, offset, locked, synced: self.synced };
+        change(&mut bucket, id)
+    }
+
+    /// Empties the file where no claim in it is live any more; whether it did.
+    pub fn prune(&self, now: u64) -> io::Result<bool> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let (opened, _locked) = self.lock(&mut open)?;
+        let len = opened.handle.stat()?.len;
+        let mut page = [0; PAGE];
+        for offset in (PAGE as u64..len).step_by(PAGE) {
+            page.fill(0);
+            opened.handle.read_at(&mut page, offset)?;
+            if page.chunks_exact(SLOT).map(Slot::decode).any(|s| s.id != 0 && now < s.until) {
+                return Ok(false);
+            }
+        }
+        opened.handle.set_len(PAGE as u64)?;
+        Ok(len > PAGE as u64)
+    }
+
+    /// The file, opened and locked; opened anew where the path stands for another one by now.
+    fn lock(&self, open: &mut Option<Opened>) -> io::Result<(Opened, Locked)> {
+        loop {
+            if let Some(opened) = open.as_ref() {
+                let locked = disk::lock_within(&opened.handle, self.wait)?;
+                match self.disk.stat(&self.path) {
+                    Ok(stat) if stat.same_file(&opened.handle.stat()?) => {
+                        return Ok((opened.clone(), locked));
+                    }
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => *open = None,
+                }
+            }
+            let handle = self.disk.open(&self.path, Open::Create(0o600))?;
+            let _locked = disk::lock_within(&handle, self.wait)?;
+            let salt = header(handle.as_ref())?;
+            *open = Some(Opened { handle, salt });
+        }
+    }
+}
+
+/// The salt in the file's header; a file without a whole header begins anew.
+fn header(handle: &dyn Handle) -> io::Result<[u8; 16]> {
+    let mut head = [0; 32];
+    handle.read_at(&mut head, 0)?;
+    let mut salt = [0; 16];
+    if head[..16] == MAGIC {
+        salt.copy_from_slice(&head[16..]);
+        return Ok(salt);
+    }
+    crate::secret::fill_random(&mut salt)?;
+    handle.set_len(0)?;
+    head[..16].copy_from_slice(&MAGIC);
+    head[16..].copy_from_slice(&salt);
+    handle.write_at(&head, 0)?;
+    Ok(salt)
+}
+
+/// A claim's id: a salted hash, so that nobody can choose clients that fall into one bucket.
+fn id_of(salt: &[u8; 16], key: &[u8]) -> u64 {
+    use sha2::{Digest, Sha256};
+    let hash = Sha256::new().chain_update(salt).chain_update(key).finalize();
+    let id = hash.iter().take(8).fold(0, |sum, &b| sum << 8 | u64::from(b));
+    id.max(1)
+}
+
+/// A slot that is held for an attempt: kept when the account was made, given back when dropped.
+/// Drop it only once the account is known to be gone.
+#[derive(Debug)]
+pub struct Claim {
+    slots: Arc<Slots>,
+    key: Vec<u8>,
+    number: usize,
+    held: Slot,
+    /// What the slot becomes when the claim is given back; `None` frees it.
+    given_back: Option<Slot>,
+    kept: bool,
+}
+
+impl Claim {
+    /// Holds `held`, which stands at `number` in the bucket of `key`.
+    pub fn new(
+        slots: &Arc<Slots>,
+        key: &[u8],
+        number: usize,
+        held: Slot,
+        given_back: Option<Slot>,
+    ) -> Self {
+        let slots = slots.clone();
+        Self { slots, key: key.to_vec(), number, held, given_back, kept: false }
+    }
+
+    /// The account was made: the slot stays held until it expires.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+
+    fn give_back(&self) -> io::Result<()> {
+        // A time at which every slot is live: what was written must be found again.
+        self.slots.with(&self.key, 0, |bucket, _| {
+            let Some(&slot) = bucket.slots.get(self.number) else { return Ok(()) };
+            if slot.id != self.held.id || slot.until != self.held.until {
+                return Ok(());
+            }
+            let empty = Slot { id: 0, until: 0, uses: 0, held: false };
+            let uses = slot.uses;
+            let slot = self.given_back.map_or(empty, |slot| Slot { uses, ..slot });
+            bucket.put(self.number, slot)
+        })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        if let Err(cause) = self.give_back() {
+            let fault = self.slots.fault("give a claim back in", cause);
+            crate::log::event(crate::log::Level::Error, "spool").field("fault", fault).emit();
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! A tenant with its stores, and the tenants by host.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::account::Username;
+use crate::config::{Config, TenantConfig, View};
+use crate::disk::Disk;
+use crate::error::Fault;
+use crate::store::captcha::Captcha;
+use crate::store::credentials::Credentials;
+use crate::store::mail::Composer;
+use crate::store::pickup::Pickup;
+use crate::store::rate_limit::RateLimit;
+use crate::template::Templates;
+
+/// Mode of the directories below the state directory.
+const PRIVATE: u32 = 0o700;
+
+/// One tenant: what it is configured to be, and its stores.
+#[derive(Debug)]
+pub struct Tenant {
+    /// The configuration.
+    pub config: TenantConfig,
+    /// Captcha tokens.
+    pub captcha: Captcha,
+    /// Accounts for each client and hour.
+    pub rate_limit: RateLimit,
+    /// The accounts.
+    pub credentials: Credentials,
+    /// Mails on their way.
+    pub pickup: Arc<Pickup>,
+    /// What mails say.
+    pub composer: Composer,
+}
+
+/// The tenants, by every host they are asked for.
+#[derive(Debug)]
+pub struct Tenants {
+    by_host: HashMap<String, Arc<Tenant>>,
+    default: Option<Arc<Tenant>>,
+}
+
+impl Tenant {
+    /// The stores of a tenant; makes the directories that are its own, opens no file yet.
+    fn new(
+        config: &TenantConfig,
+        whole: &Config,
+        disk: Arc<dyn Disk>,
+        templates: Arc<Templates>,
+    ) -> Result<Self, Fault> {
+        let state = config.state.as_path();
+        let spool = state.join("spool");
+        let make = |path: &Path| {
+            let made = disk.make_dir(path, PRIVATE);
+            made.map_err(|cause| Fault::new("make the directory", path, cause))
+        };
+        make(&spool)?;
+        make(&config.staging)?;
+        let views: Vec<&str> = config.views.iter().map(|View::Htdigest| "htdigest").collect();
+        let wait = whole.lock_wait;
+        let staging = config.staging.as_path();
+        Ok(Self {
+            captcha: Captcha::new(disk.clone(), &spool, config.captcha_ttl, wait),
+            rate_limit: RateLimit::new(
+                disk.clone(),
+                &spool.join("rate"),
+                config.signups_per_hour,
+                wait,
+            ),
+            credentials: Credentials::new(
+                disk.clone(),
+                state,
+                &views,
+                config.view_group,
+                wait,
+                whole.workers / 2,
+            ),
+            pickup: Arc::new(Pickup::new(disk, staging, &config.pickup, config.pickup_group)),
+            composer: Composer::new(templates, &config.mail_from, &config.base_url)?,
+            config: config.clone(),
+        })
+    }
+
+    /// Whether nobody may sign up under this name here.
+    pub fn is_reserved(&self, user: &Username) -> bool {
+        user.is_reserved() || self.config.reserved.iter().any(|name| name == user.as_str())
+    }
+}
+
+impl Tenants {
+    /// Every tenant of the configuration.
+    pub fn new(
+        config: &Config,
+        disk: &Arc<dyn Disk>,
+        templates: &Arc<Templates>,
+    ) -> Result<Self, Fault> {
+        let mut by_host = HashMap::new();
+        let mut default = None;
+        for tenant_config in &config.tenants {
+            let tenant = Tenant::new(tenant_config, config, disk.clone(), templates.clone())?;
+            let tenant = Arc::new(tenant);
+            for host in std::iter::once(&tenant_config.host).chain(&tenant_config.aliases) {
+                by_host.insert(host.clone(), tenant.clone());
+            }
+            if config.default_tenant.as_ref() == Some(&tenant_config.host) {
+                default = Some(tenant);
+            }
+        }
+        Ok(Self { by_host, default })
+    }
+
+    /// The tenant that serves `host` (folded, without port).
+    pub fn for_host(&self, host: &str) -> Option<&Arc<Tenant>> {
+        self.by_host.get(host).or(self.default.as_ref())
+    }
+
+    /// Every tenant once.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+        self.by_host.iter().filter(|(host, tenant)| **host == tenant.config.host).map(|(_, t)| t)
+    }
+}
