@@ -49,8 +49,8 @@ const RETRY: u16 = 50;
 const QUIET: Duration = Duration::from_millis(20);
 /// How long accepting from an own socket goes on during a stop, should it never be silent.
 const LAST_ACCEPTS: Duration = Duration::from_secs(2);
-/// A worker's stack, in bytes. The deepest handler needs about a tenth in a release build.
-const STACK: usize = 512 * 1024;
+/// A worker's stack, in bytes. A whole sign-up was seen to fit into 96 KiB in an unoptimised build.
+const STACK: usize = 256 * 1024;
 /// The most connections of one process, where descriptors suffice.
 const CONNECTIONS_MAX: usize = 16 * 1024;
 /// The fewest connections, however few descriptors there are.
