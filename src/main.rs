@@ -13,7 +13,7 @@ use codeb_signup::{gateway, log, premises, serve};
 fn main() -> ExitCode {
     // Files are made readable for at most their group, whatever started us.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o027));
-    if std::env::var_os("GATEWAY_INTERFACE").is_some() {
+    if gateway::cgi::is_wanted() {
         return admin::finish(cgi());
     }
     let cli = match Cli::read(std::env::args_os(), serve::has_listener()) {
@@ -48,7 +48,12 @@ fn cgi() -> Result<(), Failure> {
             .map_err(|error| Failure::new(exit::IO, format!("cannot answer: {error}")))
     };
     let config = config::load(&config::default_path(None)).map_err(Failure::from);
-    match config.and_then(|config| open(&config)) {
+    let router = config.and_then(|config| {
+        let router = open(&config)?;
+        router.found()?;
+        Ok(router)
+    });
+    match router {
         Ok(router) => answer(&router),
         Err(failure) => answer(&Unconfigured).and(Err(failure)),
     }

@@ -21,7 +21,8 @@ Started by a web server as a CGI program (GATEWAY_INTERFACE is set), it answers 
 ignores every argument. Started with a listening socket as standard input (spawn-fcgi, systemd) and
 no verb, it serves.
 
-Exit codes: 0 done, 64 usage, 65 unusable input, 73 cannot create, 74 I/O, 75 try again, 78 configuration.";
+Exit codes (sysexits.h): 0 done, 64 usage, 65 unusable input, 69 address taken, 71 system,
+73 cannot create, 74 I/O, 75 try again, 77 permission, 78 configuration.";
 
 /// What the command line says.
 #[derive(Debug, Parser)]
@@ -75,6 +76,14 @@ Example:
 }
 
 fn listen(text: &str) -> Result<Listen, String> {
+    // Unlike in a file, it is clear here what a relative path is relative to; the rules for its
+    // length are the same.
+    let relative =
+        text.strip_prefix("unix:").filter(|path| !path.is_empty() && !path.starts_with('/'));
+    if let Some(path) = relative {
+        let checked = Listen::parse(&format!("unix:/{path}"));
+        return checked.map(|_| Listen::Unix(path.into())).map_err(|wrong| wrong.to_string());
+    }
     Listen::parse(text).map_err(|wrong| wrong.to_string())
 }
 

@@ -113,6 +113,7 @@ fn top(source: &Source<'_>, file: &Path, document: &DeTable<'_>) -> Config {
         let fix = "write a [tenant.\"a.example\"] table for each host";
         section.refuse("tenant", Wrong::new("is missing: nobody would be served", fix));
     }
+    let count = tables.len();
     let mut tenants: Vec<_> = tables
         .into_iter()
         .filter_map(|(name, line, section)| match places::host(&name) {
@@ -125,19 +126,11 @@ fn top(source: &Source<'_>, file: &Path, document: &DeTable<'_>) -> Config {
         .collect();
     tenants.sort_by_cached_key(|tenant| (tenant.host.clone(), tenant.lines.header));
     one_owner_each(source, &tenants);
-    let default_tenant = section.get(
-        "default_tenant",
-        values::text(|text| {
-            let host = places::alias(text)?;
-            let known = tenants.iter().find(|t| t.host == host || t.aliases.contains(&host));
-            let missing = || {
-                let hosts: Vec<_> = tenants.iter().map(|t| format!("{:?}", t.host)).collect();
-                let fix = format!("write one of {}, or remove the line", hosts.join(", "));
-                Wrong::new(format!("is {text:?}, which is no tenant here"), fix)
-            };
-            known.map(|tenant| tenant.host.clone()).ok_or_else(missing)
-        }),
-    );
+    let default_tenant = match tenants.len() == count {
+        true => section.get("default_tenant", values::text(|text| one_of(&tenants, text))),
+        // A tenant that was refused may be the one.
+        false => None,
+    };
     let [shortest, lock_wait, longest] = LOCK_WAIT;
     Config {
         file: file.to_owned(),
@@ -151,6 +144,17 @@ fn top(source: &Source<'_>, file: &Path, document: &DeTable<'_>) -> Config {
         tenants,
         lines: section.lines,
     }
+}
+
+/// The tenant that `text`, its host or an alias of it, names.
+fn one_of(tenants: &[TenantConfig], text: &str) -> Result<String, Wrong> {
+    let host = places::alias(text)?;
+    let known = tenants.iter().find(|t| t.host == host || t.aliases.contains(&host));
+    known.map(|tenant| tenant.host.clone()).ok_or_else(|| {
+        let hosts: Vec<_> = tenants.iter().map(|t| format!("{:?}", t.host)).collect();
+        let fix = format!("write one of {}, or remove the line", hosts.join(", "));
+        Wrong::new(format!("is {text:?}, which is no tenant here"), fix)
+    })
 }
 
 /// A whole number with its lowest value, its default and its highest.

@@ -132,6 +132,9 @@ impl<'s, 't> Section<'s, 't> {
             self.source.refuse(self.lines.at(keys.name), keys.name, wrong(what));
             return Vec::new();
         };
+        if tables.is_empty() {
+            self.refuse(keys.name, wrong("table without tables"));
+        }
         let mut sections = Vec::new();
         for (key, value) in tables.iter() {
             let (name, line) = (key.get_ref().to_string(), self.source.line(key.span().start));

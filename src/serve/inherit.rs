@@ -15,9 +15,15 @@ pub fn is_listener_on_stdin() -> bool {
     is_listening(&io::stdin())
 }
 
-/// Whether a manager handed over a socket in one of the two ways.
+/// Whether a manager handed over a socket in one of the two ways. It only looks: taking them
+/// (`ListenFd::from_env`) removes the variables from the environment.
 pub fn has_listener() -> bool {
-    is_listener_on_stdin() || ListenFd::from_env().len() > 0
+    let is_for_us = || {
+        let pid = std::env::var("LISTEN_PID").ok()?.parse::<u32>().ok()?;
+        let count = std::env::var("LISTEN_FDS").ok()?.parse::<u32>().ok()?;
+        Some(pid == std::process::id() && count > 0)
+    };
+    is_listener_on_stdin() || is_for_us().unwrap_or(false)
 }
 
 /// All sockets that were handed over.
