@@ -197,8 +197,10 @@ chmod 700 state
 
 # --- start ---------------------------------------------------------------------------------------
 
-start 1 "${as_owner[@]}" bin/codeb-signup serve --config config.toml --listen unix:run/1.sock
-start 2 "${as_owner[@]}" bin/codeb-signup serve --config config.toml --listen unix:run/2.sock
+# A socket's path has at most 107 bytes and DIR may be longer: this one is the same file, named short.
+for number in 1 2; do
+    start "$number" "${as_owner[@]}" bin/codeb-signup serve --config config.toml --listen "unix:/proc/self/cwd/run/$number.sock"
+done
 
 early_log=()
 nginx -h 2>&1 | grep -q -- '-e filename' && early_log=(-e log/nginx-error.log)
@@ -208,7 +210,7 @@ all_alive() {
     local index names=(1 2 nginx)
     for index in 0 1 2; do
         kill -0 "${children[index]}" 2>/dev/null && continue
-        tail -n 5 "log/${names[index]}.log" log/nginx-error.log >&2 || true
+        tail -n 5 "log/${names[index]}.log" log/nginx-error.log 2>/dev/null >&2 || true
         die 70 "${names[index]/#[12]/a responder process} ended by itself; its last lines are above (all in $dir/log)"
     done
 }
@@ -223,7 +225,7 @@ status_of() {
         exec 3>&-
     } 2>/dev/null
     line=${line#* }
-    echo "${line%% *}"
+    echo "${line:0:3}"
 }
 
 # Only mails that come from now on are told.
