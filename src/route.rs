@@ -88,6 +88,11 @@ impl Router {
         self.tenants.all().try_for_each(|tenant| tenant.credentials.open())
     }
 
+    /// Makes the files of state directories that are new.
+    pub fn found(&self) -> Result<(), Fault> {
+        self.tenants.all().try_for_each(|tenant| tenant.credentials.found())
+    }
+
     fn answer(&self, request: &Request) -> Response {
         let arrived = request.whole && request.method().is_some();
         let Some(client) = request.client(&self.config.trusted_proxies).filter(|_| arrived) else {

@@ -17,7 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use minijinja::{AutoEscape, Environment};
+use minijinja::{AutoEscape, Environment, Output};
 use serde::Serialize;
 
 use crate::error::Fault;
@@ -112,6 +112,7 @@ impl Templates {
             true => AutoEscape::Html,
             false => AutoEscape::None,
         });
+        environment.set_formatter(format);
         environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
         environment.add_filter("wrap", |text: String| wrap(&text));
         let mut templates = Self { languages, environment, own: own.map(Path::to_owned) };
@@ -229,6 +230,34 @@ impl Templates {
     }
 }
 
+/// Writes a value; in HTML with the five characters escaped that mean something there. The engine's
+/// own escaping takes `/` as well, which makes links unreadable for whoever looks at a mail's source.
+fn format(
+    out: &mut Output<'_>,
+    state: &mut minijinja::State<'_, '_>,
+    value: &minijinja::Value,
+) -> Result<(), minijinja::Error> {
+    let Some(text) = value
+        .as_str()
+        .filter(|_| !value.is_safe() && matches!(state.auto_escape(), AutoEscape::Html))
+    else {
+        return minijinja::escape_formatter(out, state, value);
+    };
+    let mut rest = text;
+    while let Some(at) = rest.find(['&', '<', '>', '"', '\'']) {
+        out.write_str(&rest[..at])?;
+        out.write_str(match rest.as_bytes()[at] {
+            b'&' => "&amp;",
+            b'<' => "&lt;",
+            b'>' => "&gt;",
+            b'"' => "&quot;",
+            _ => "&#39;",
+        })?;
+        rest = &rest[at + 1..];
+    }
+    Ok(out.write_str(rest)?)
+}
+
 /// Breaks a text at blanks into lines of at most [`LINE_MAX`] characters; a longer word stays whole.
 fn wrap(text: &str) -> String {
     let mut wrapped = String::with_capacity(text.len() + 8);
@@ -320,5 +349,14 @@ mod tests {
         let wrapped = wrap(&"wort ".repeat(40));
         assert!(wrapped.lines().all(|line| line.len() <= LINE_MAX) && wrapped.lines().count() == 3);
         assert_eq!(wrap(&"x".repeat(100)), "x".repeat(100));
+    }
+
+    #[test]
+    fn html_is_escaped_where_it_means_something_and_links_stay_readable() {
+        let mut environment = Environment::new();
+        environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        environment.set_formatter(format);
+        let shown = environment.render_str("{{ x }}", minijinja::context! { x => "/a?b=<'\"&>é" });
+        assert_eq!(shown.unwrap(), "/a?b=&lt;&#39;&quot;&amp;&gt;é");
     }
 }

@@ -70,7 +70,8 @@ pub fn mail_again(
     };
     match staged.release() {
         Ok(()) => Ok(Mailed::Sent),
-        Err((fault, staged)) => {
+        Err(failed) => {
+            let (fault, staged) = *failed;
             tenant.credentials.unmail(user, token.id(), &pending, staged)?;
             Err(fault)
         }

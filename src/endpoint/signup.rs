@@ -150,7 +150,8 @@ fn release_mail(
             place.keep();
             Ok(())
         }
-        Err((fault, staged)) => {
+        Err(failed) => {
+            let (fault, staged) = *failed;
             let attempt = Attempt { staged, captcha, place };
             call.tenant.credentials.withdraw(user, token, attempt)?;
             Err(fault)

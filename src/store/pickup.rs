@@ -169,18 +169,18 @@ impl Pickup {
 impl Staged {
     /// Moves the mail to the pickup directory, durably (state S3). On an error the mail is gone
     /// from there, or was never there, and `self` comes back with the fault.
-    pub fn release(mut self) -> Result<(), (Fault, Self)> {
+    pub fn release(mut self) -> Result<(), Box<(Fault, Self)>> {
         let pickup = self.pickup.clone();
         let to = pickup.pickup.join(&self.name);
         if let Err(cause) = pickup.disk.rename(&pickup.staging.join(&self.name), &to) {
-            return Err((Fault::new("move a mail to", &pickup.pickup, cause), self));
+            return Err(Box::new((Fault::new("move a mail to", &pickup.pickup, cause), self)));
         }
         self.done = true;
         let Err(cause) = pickup.pickup_sync.sync() else { return Ok(()) };
         match pickup.disk.unlink(&to) {
             // The SMTP service was faster: the mail is on its way.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            _ => Err((Fault::new("make a mail durable in", &pickup.pickup, cause), self)),
+            _ => Err(Box::new((Fault::new("make a mail durable in", &pickup.pickup, cause), self))),
         }
     }
 

@@ -113,6 +113,13 @@ impl Credentials {
         self.committer.submit_unbounded(Change::Reconcile).map(drop)
     }
 
+    /// Makes the files of a new state directory, and costs one look at any other: for CGI, which
+    /// reads nothing ahead.
+    pub fn found(&self) -> Result<(), Fault> {
+        let missing = self.core.lock().unwrap_or_else(PoisonError::into_inner).is_missing();
+        if missing { self.open() } else { Ok(()) }
+    }
+
     /// Whether `user` is certainly taken at `now`. A hint that spares work: `false` may turn out
     /// wrong under the lock.
     pub fn is_taken(&self, user: &Username, now: DateTime<Utc>) -> Result<bool, Fault> {

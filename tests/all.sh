@@ -1,0 +1,9 @@
+#!/bin/bash
+# Every test there is, at most an hour: those of tests/run.sh, then those that take longer, which
+# are marked `#[ignore = "tests/all.sh"]`.
+
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tests/run.sh
+[ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
+cargo test --locked --no-fail-fast -- --ignored
