@@ -58,7 +58,7 @@ impl RateLimit {
             if ends.len() >= self.per_window {
                 ends.sort_unstable();
                 let free_at = ends[ends.len() - self.per_window];
-                let seconds = (free_at - now).div_ceil(1000).max(1);
+                let seconds = (free_at - now).min(WINDOW_MS).div_ceil(1000).max(1);
                 return Ok(Err(Duration::from_secs(seconds)));
             }
             let number = bucket.free().ok_or_else(full)?;
