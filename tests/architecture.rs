@@ -37,7 +37,7 @@ fn code_of(source: &str) -> String {
             '/' if chars.peek() == Some(&'/') => while chars.next_if(|c| *c != '\n').is_some() {},
             '/' if chars.peek() == Some(&'*') => {
                 let mut last = ' ';
-                while let Some(c) = chars.next() {
+                for c in chars.by_ref() {
                     if (last, c) == ('*', '/') {
                         break;
                     }
