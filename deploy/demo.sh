@@ -141,9 +141,10 @@ fi
 mkdir -p "$dir"/{bin,html,nginx,log,run,state,pickup} 2>/dev/null || die 73 "cannot write in $dir: choose another with --dir"
 cd "$dir"
 
-# One demo a directory. Children close descriptor 9, so the lock goes with this script.
+# One demo a directory. Services close descriptor 9, so the lock goes with this script (and with the
+# short sleep that it may be in when it is killed).
 exec 9>>run/lock
-flock -n 9 || die 75 "a demo is running in $dir already (process $(cat run/demo.pid 2>/dev/null || echo unknown)): stop it, or choose another with --dir"
+flock -w 2 9 || die 75 "a demo is running in $dir already (process $(cat run/demo.pid 2>/dev/null || echo unknown)): stop it, or choose another with --dir"
 echo $$ >run/demo.pid
 
 # What a killed demo left running in this very directory, known by its pid file and its place.
@@ -197,9 +198,9 @@ chmod 700 state
 
 # --- start ---------------------------------------------------------------------------------------
 
-# A socket's path has at most 107 bytes and DIR may be longer: this one is the same file, named short.
+# The sockets are named relative to DIR: a whole path may be longer than the 107 bytes that it can have.
 for number in 1 2; do
-    start "$number" "${as_owner[@]}" bin/codeb-signup serve --config config.toml --listen "unix:/proc/self/cwd/run/$number.sock"
+    start "$number" "${as_owner[@]}" bin/codeb-signup serve --config config.toml --listen "unix:run/$number.sock"
 done
 
 early_log=()
