@@ -1,6 +1,6 @@
 //! How many accounts a client made within the last hour.
 //!
-//! On disk: `spool/rate`, a slot for each account that counts (see [`super::slots`]). A client is an
+//! On disk: `spool/rate`, a slot for each account that counts (see `slots`). A client is an
 //! IPv4 address or an IPv6 /64. The window slides: a place is free again one hour after it was
 //! taken.
 
