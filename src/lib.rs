@@ -12,7 +12,7 @@
 //! | 3 | [`tenant`] · `upkeep` · [`premises`] |
 //! | 2 | [`store`] |
 //! | 1 | [`disk`] · [`http`] · [`config`] · [`log`] · [`template`] |
-//! | 0 | [`account`], [`secret`], [`error`] |
+//! | 0 | [`account`], [`secret`], [`error`], [`lang`] |
 
 pub mod account;
 pub mod admin;
@@ -22,6 +22,7 @@ pub mod endpoint;
 pub mod error;
 pub mod gateway;
 pub mod http;
+pub mod lang;
 pub mod log;
 pub mod premises;
 pub mod route;
