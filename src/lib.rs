@@ -12,7 +12,7 @@
 //! | 3 | [`tenant`] · `upkeep` · [`premises`] |
 //! | 2 | [`store`] |
 //! | 1 | [`disk`] · [`http`] · [`config`] · [`log`] · [`template`] |
-//! | 0 | [`account`], [`secret`], [`error`] · [`lang`] |
+//! | 0 | [`account`], [`secret`], [`error`], [`lang`] |
 
 pub mod account;
 pub mod admin;
