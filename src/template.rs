@@ -237,7 +237,9 @@ fn format(
     state: &mut minijinja::State<'_, '_>,
     value: &minijinja::Value,
 ) -> Result<(), minijinja::Error> {
-    let Some(text) = value.as_str().filter(|_| matches!(state.auto_escape(), AutoEscape::Html))
+    let Some(text) = value
+        .as_str()
+        .filter(|_| !value.is_safe() && matches!(state.auto_escape(), AutoEscape::Html))
     else {
         return minijinja::escape_formatter(out, state, value);
     };
