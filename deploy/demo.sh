@@ -141,9 +141,10 @@ fi
 mkdir -p "$dir"/{bin,html,nginx,log,run,state,pickup} 2>/dev/null || die 73 "cannot write in $dir: choose another with --dir"
 cd "$dir"
 
-# One demo a directory. Children close descriptor 9, so the lock goes with this script.
+# One demo a directory. Services close descriptor 9, so the lock goes with this script (and with the
+# short sleep that it may be in when it is killed).
 exec 9>>run/lock
-flock -n 9 || die 75 "a demo is running in $dir already (process $(cat run/demo.pid 2>/dev/null || echo unknown)): stop it, or choose another with --dir"
+flock -w 2 9 || die 75 "a demo is running in $dir already (process $(cat run/demo.pid 2>/dev/null || echo unknown)): stop it, or choose another with --dir"
 echo $$ >run/demo.pid
 
 # What a killed demo left running in this very directory, known by its pid file and its place.
@@ -197,8 +198,10 @@ chmod 700 state
 
 # --- start ---------------------------------------------------------------------------------------
 
-start 1 "${as_owner[@]}" bin/codeb-signup serve --config config.toml --listen unix:run/1.sock
-start 2 "${as_owner[@]}" bin/codeb-signup serve --config config.toml --listen unix:run/2.sock
+# The sockets are named relative to DIR: a whole path may be longer than the 107 bytes that it can have.
+for number in 1 2; do
+    start "$number" "${as_owner[@]}" bin/codeb-signup serve --config config.toml --listen "unix:run/$number.sock"
+done
 
 early_log=()
 nginx -h 2>&1 | grep -q -- '-e filename' && early_log=(-e log/nginx-error.log)
@@ -208,7 +211,7 @@ all_alive() {
     local index names=(1 2 nginx)
     for index in 0 1 2; do
         kill -0 "${children[index]}" 2>/dev/null && continue
-        tail -n 5 "log/${names[index]}.log" log/nginx-error.log >&2 || true
+        tail -n 5 "log/${names[index]}.log" log/nginx-error.log 2>/dev/null >&2 || true
         die 70 "${names[index]/#[12]/a responder process} ended by itself; its last lines are above (all in $dir/log)"
     done
 }
@@ -223,7 +226,7 @@ status_of() {
         exec 3>&-
     } 2>/dev/null
     line=${line#* }
-    echo "${line%% *}"
+    echo "${line:0:3}"
 }
 
 # Only mails that come from now on are told.

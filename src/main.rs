@@ -70,7 +70,12 @@ fn cgi() -> Result<(), Failure> {
             .map_err(|error| Failure::new(exit::IO, format!("cannot answer: {error}")))
     };
     let config = config::load(&config::default_path(None)).map_err(Failure::from);
-    match config.and_then(|config| open(&config)) {
+    let router = config.and_then(|config| {
+        let router = open(&config)?;
+        router.found()?;
+        Ok(router)
+    });
+    match router {
         Ok(router) => answer(&router),
         Err(failure) => answer(&Unconfigured).and(Err(failure)),
     }

@@ -131,7 +131,8 @@ fn decide_on_mails(tenant: &Tenant, now: DateTime<Utc>, report: &mut Report) {
         match tenant.credentials.confirm(token, now) {
             Ok(true) => match staged.release() {
                 Ok(()) => report.released += 1,
-                Err((fault, staged)) => {
+                Err(failed) => {
+                    let (fault, staged) = *failed;
                     staged.leave();
                     report.faults.push(fault);
                 }

@@ -147,6 +147,14 @@ impl UserVerb {
 }
 
 fn listen(text: &str) -> Result<Listen, String> {
+    // Unlike in a file, it is clear here what a relative path is relative to; the rules for its
+    // length are the same.
+    let relative =
+        text.strip_prefix("unix:").filter(|path| !path.is_empty() && !path.starts_with('/'));
+    if let Some(path) = relative {
+        let checked = Listen::parse(&format!("unix:/{path}"));
+        return checked.map(|_| Listen::Unix(path.into())).map_err(|wrong| wrong.to_string());
+    }
     Listen::parse(text).map_err(|wrong| wrong.to_string())
 }
 

@@ -1,40 +1,36 @@
-//! The pages of `activate.ashx`.
+//! The pages of `activate.ashx`, in the visitor's language.
 
 use data_encoding::BASE64;
-use serde::Serialize;
 
+use super::Call;
 use crate::error::Fault;
 use crate::http::Response;
-use crate::secret::fill_random;
-use crate::template::Templates;
-
-#[derive(Serialize)]
-struct Values<'a> {
-    title: &'a str,
-    sentences: &'a [String],
-    leads_to: Option<&'a str>,
-    nonce: &'a str,
-}
+use crate::secret::{Token, fill_random};
+use crate::template::{PageKind, PageValues};
 
 /// The page of an account that was just enabled; leads on to `login_page`.
-pub fn activated(templates: &Templates, user: &str, login_page: &str) -> Result<Response, Fault> {
-    let sentences = [format!("Welcome, {user}. You can sign in now.")];
-    render(templates, 200, "Your account is active", &sentences, Some(login_page))
+pub fn activated(call: &Call<'_>, user: &str) -> Result<Response, Fault> {
+    Page { kind: PageKind::Active, title: "page_active_title", user: Some(user), token: None }
+        .render(call, 200)
+}
+
+/// The page with the button that enables the account of `token`.
+pub fn click(call: &Call<'_>, user: &str, token: &Token) -> Result<Response, Fault> {
+    let token = token.reveal();
+    let (user, token) = (Some(user), Some(token.as_str()));
+    Page { kind: PageKind::Click, title: "page_click_title", user, token }.render(call, 200)
 }
 
 /// The page of a link that does not work.
-pub fn refused(templates: &Templates) -> Result<Response, Fault> {
-    let sentences = [
-        "A link works once, and only for a limited time.".to_owned(),
-        "If you have used it already, just sign in. If not, sign up again.".to_owned(),
-    ];
-    render(templates, 400, "Activation link is invalid or expired", &sentences, None)
+pub fn refused(call: &Call<'_>) -> Result<Response, Fault> {
+    Page { kind: PageKind::Refused, title: "page_refused_title", user: None, token: None }
+        .render(call, 400)
 }
 
 /// The page of an activation that failed through our fault.
-pub fn failed(templates: &Templates) -> Result<Response, Fault> {
-    let sentences = ["Your link is still good. Please open it again in a few minutes.".to_owned()];
-    render(templates, 500, "Something went wrong here", &sentences, None)
+pub fn failed(call: &Call<'_>) -> Result<Response, Fault> {
+    Page { kind: PageKind::Failed, title: "page_failed_title", user: None, token: None }
+        .render(call, 500)
 }
 
 /// The answer to HEAD: the headers of a page, and nothing to read.
@@ -42,23 +38,42 @@ pub fn head() -> Response {
     secured(Response::html(200, ""), "default-src 'none'")
 }
 
-fn render(
-    templates: &Templates,
-    status: u16,
-    title: &str,
-    sentences: &[String],
-    leads_to: Option<&str>,
-) -> Result<Response, Fault> {
-    let mut random = [0; 15];
-    fill_random(&mut random).map_err(|cause| Fault::pathless("draw a nonce", cause))?;
-    let nonce = BASE64.encode(&random);
-    let page =
-        templates.render("page.html", Values { title, sentences, leads_to, nonce: &nonce })?;
-    let policy = format!(
-        "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; \
-         base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    );
-    Ok(secured(Response::html(status, page), policy))
+struct Page<'a> {
+    kind: PageKind,
+    title: &'static str,
+    user: Option<&'a str>,
+    token: Option<&'a str>,
+}
+
+impl Page<'_> {
+    fn render(self, call: &Call<'_>, status: u16) -> Result<Response, Fault> {
+        let mut random = [0; 15];
+        fill_random(&mut random).map_err(|cause| Fault::pathless("draw a nonce", cause))?;
+        let nonce = BASE64.encode(&random);
+        let tenant = call.tenant;
+        let language = call.language(None);
+        let title = language.text(self.title);
+        let english = tenant.templates.languages.default().text(self.title);
+        let html = tenant.templates.page(
+            language,
+            &PageValues {
+                page: self.kind,
+                title,
+                english: Some(english).filter(|english| *english != title),
+                host: tenant.composer.host(),
+                user: self.user,
+                login_page: &tenant.config.login_page,
+                resend: tenant.config.resend,
+                token: self.token,
+                nonce: &nonce,
+            },
+        )?;
+        let policy = format!(
+            "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; \
+             base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        );
+        Ok(secured(Response::html(status, html), policy).header("Content-Language", language.tag()))
+    }
 }
 
 fn secured(response: Response, policy: impl Into<std::borrow::Cow<'static, str>>) -> Response {

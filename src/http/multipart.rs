@@ -18,12 +18,11 @@ pub fn boundary(params: &str) -> Option<Vec<u8>> {
     right.then(|| value.into_bytes())
 }
 
+/// Takes the name and the value of a part.
+pub type Field<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), FormError> + 'a;
+
 /// Calls `field` with name and value of every part.
-pub fn parse(
-    body: &[u8],
-    boundary: &[u8],
-    field: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), FormError>,
-) -> Result<(), FormError> {
+pub fn parse(body: &[u8], boundary: &[u8], field: &mut Field<'_>) -> Result<(), FormError> {
     let delimiter = [b"--", boundary].concat();
     let mut rest = after_first_delimiter(body, &delimiter).ok_or(NO_END)?;
     let inner = [b"\r\n", delimiter.as_slice()].concat();

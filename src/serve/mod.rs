@@ -8,9 +8,10 @@ use std::fmt;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 pub use self::inherit::{has_listener, is_listener_on_stdin};
 use crate::config::{Config, Gateway, Listen};
@@ -141,11 +142,13 @@ fn log_start(config: &Config, listeners: &[Listener]) {
         .emit();
 }
 
-/// A stream on which each SIGTERM and SIGINT is a byte.
+/// A stream on which each SIGTERM and SIGINT is a byte. SIGHUP is ignored: there is nothing to read
+/// anew, and a log rotator that sends it by habit must not end the service.
 fn signals() -> io::Result<UnixStream> {
     let (read, write) = UnixStream::pair()?;
     signal_hook::low_level::pipe::register(SIGTERM, write.try_clone()?)?;
     signal_hook::low_level::pipe::register(SIGINT, write)?;
+    signal_hook::flag::register(SIGHUP, Arc::new(AtomicBool::new(false)))?;
     Ok(read)
 }
 

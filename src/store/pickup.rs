@@ -173,11 +173,11 @@ impl Pickup {
 impl Staged {
     /// Moves the mail to the pickup directory, durably (state S3). On an error it is back in the
     /// staging directory, or never left it, and `self` comes back with the fault.
-    pub fn release(mut self) -> Result<(), (Fault, Self)> {
+    pub fn release(mut self) -> Result<(), Box<(Fault, Self)>> {
         let pickup = self.pickup.clone();
         let to = pickup.pickup.join(&self.name);
         if let Err(cause) = pickup.disk.rename(&pickup.staging.join(&self.name), &to) {
-            return Err((Fault::new("move a mail to", &pickup.pickup, cause), self));
+            return Err(Box::new((Fault::new("move a mail to", &pickup.pickup, cause), self)));
         }
         self.done = true;
         let Err(cause) = pickup.pickup_sync.sync() else { return Ok(()) };
@@ -188,7 +188,7 @@ impl Staged {
             Ok(()) => self.done = false,
             Err(_) => drop(pickup.disk.unlink(&to)),
         }
-        Err((Fault::new("make a mail durable in", &pickup.pickup, cause), self))
+        Err(Box::new((Fault::new("make a mail durable in", &pickup.pickup, cause), self)))
     }
 
     /// Leaves the mail where it is, for the sweep to decide on: what is known of its account is too

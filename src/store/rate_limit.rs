@@ -1,6 +1,6 @@
 //! How many accounts a client made within the last hour.
 //!
-//! On disk: `spool/rate`, a slot for each account that counts (see [`super::slots`]). A client is an
+//! On disk: `spool/rate`, a slot for each account that counts (see `slots`). A client is an
 //! IPv4 address or an IPv6 /64. The window slides: a place is free again one hour after it was
 //! taken.
 
@@ -17,6 +17,9 @@ use crate::error::Fault;
 /// The sliding window.
 pub const WINDOW: Duration = Duration::from_secs(3600);
 const WINDOW_MS: u64 = 3_600_000;
+/// How much later than a request another one may have begun that took its place first: `now` is
+/// read before the file's lock is waited for.
+const OVERTAKEN_MS: u64 = 60_000;
 
 /// The places of all clients.
 #[derive(Debug)]
@@ -46,16 +49,16 @@ impl RateLimit {
     pub fn take(&self, client: IpAddr, now: u64) -> Result<Place, Fault> {
         let key = key_of(client);
         let taken = self.slots.with(&key, now, |bucket, id| {
-            // A place that frees later than a window from now was taken before the clock was
+            // A place that frees much later than a window from now was taken before the clock was
             // stepped back; it does not count, or its client would wait for a day.
             let mut ends: Vec<u64> = (bucket.of(id))
                 .map(|(_, slot)| slot.until)
-                .filter(|&until| until <= now + WINDOW_MS)
+                .filter(|&until| until <= now + WINDOW_MS + OVERTAKEN_MS)
                 .collect();
             if ends.len() >= self.per_window {
                 ends.sort_unstable();
                 let free_at = ends[ends.len() - self.per_window];
-                let seconds = (free_at - now).div_ceil(1000).max(1);
+                let seconds = (free_at - now).min(WINDOW_MS).div_ceil(1000).max(1);
                 return Ok(Err(Duration::from_secs(seconds)));
             }
             let number = bucket.free().ok_or_else(full)?;

@@ -58,6 +58,9 @@ pub struct Setup {
     pub nginx_http: String,
     /// More nginx configuration for the `server` block; `@DIR@` is the host's directory.
     pub nginx_server: String,
+    /// nginx's `keepalive_timeout` for the program, which a stopping process waits for. Shorter
+    /// than the shipped five seconds, or each restart would cost a test so much.
+    pub keepalive: &'static str,
     /// Whether the program's clock can be moved.
     pub faketime: bool,
     /// What happens in the directory before the program starts.
@@ -75,6 +78,7 @@ impl Default for Setup {
             tenants: text(),
             nginx_http: text(),
             nginx_server: text(),
+            keepalive: "500ms",
             faketime: false,
             prepare: |_| {},
         }
@@ -308,7 +312,9 @@ impl Host {
     pub fn start_nginx(&mut self) {
         let sockets: Vec<PathBuf> = (0..self.setup.processes).map(|n| self.socket(n)).collect();
         let extra = self.setup.nginx_server.replace("@DIR@", &self.path().to_string_lossy());
-        self.server = Some(server::nginx(self.path(), &sockets, &self.setup.nginx_http, &extra));
+        let http = self.setup.nginx_http.replace("@DIR@", &self.path().to_string_lossy());
+        let keepalive = self.setup.keepalive;
+        self.server = Some(server::nginx(self.path(), &sockets, keepalive, &http, &extra));
     }
 
     /// Stops all processes of the program, as a service manager does, and starts new ones.
@@ -330,10 +336,12 @@ impl Host {
         self.path().join(format!("responder-{number}.log"))
     }
 
-    /// The program where any user may run it.
+    /// The program where any user may run it. Copied by another process: what this one writes,
+    /// a child that another test starts at that moment may hold open ("text file busy").
     fn copy_program(&self) -> PathBuf {
         let copy = self.path().join("codeb-signup");
-        fs::copy(PROGRAM, &copy).unwrap();
+        let copied = Command::new("cp").arg(PROGRAM).arg(&copy).status().unwrap();
+        assert!(copied.success(), "cp {PROGRAM}");
         copy
     }
 

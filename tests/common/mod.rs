@@ -11,6 +11,7 @@ pub mod http;
 pub mod load;
 pub mod mail;
 pub mod process;
+pub mod raw;
 pub mod server;
 pub mod visitor;
 
@@ -40,6 +41,17 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut found: impl FnMut() -> Optio
         assert!(started.elapsed() < limit, "waited {limit:?} in vain for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Text of a page with the entities undone that templates write.
+pub fn unescaped(page: &str) -> String {
+    let entities =
+        [("&#x2f;", "/"), ("&#x27;", "'"), ("&quot;", "\""), ("&lt;", "<"), ("&gt;", ">")];
+    let mut text = page.to_owned();
+    for (entity, plain) in entities {
+        text = text.replace(entity, plain);
+    }
+    text.replace("&amp;", "&")
 }
 
 /// A directory of one test, removed when it is dropped unless the test failed.

@@ -65,10 +65,10 @@ pub fn marker(dir: &Path) -> String {
 }
 
 /// nginx with the configuration that the repository ships, in front of FastCGI sockets.
-pub fn nginx(dir: &Path, sockets: &[PathBuf], http: &str, server: &str) -> Server {
+pub fn nginx(dir: &Path, sockets: &[PathBuf], keepalive: &str, http: &str, server: &str) -> Server {
     let file = dir.join("nginx.conf");
     let upstream: String =
-        sockets.iter().map(|s| format!("server unix:{};\n", s.display())).collect();
+        sockets.iter().map(|s| format!("server unix:{} max_fails=0;\n", s.display())).collect();
     let single: String = (sockets.iter().enumerate())
         .map(|(i, s)| format!("upstream process_{i} {{ server unix:{}; }}\n", s.display()))
         .collect();
@@ -78,6 +78,7 @@ pub fn nginx(dir: &Path, sockets: &[PathBuf], http: &str, server: &str) -> Serve
             .replace("@DIR@", &dir.to_string_lossy())
             .replace("@UPSTREAM@", &upstream)
             .replace("@SINGLE@", &single)
+            .replace("@KEEPALIVE@", keepalive)
             .replace("@HTTP@", http)
             .replace("@SERVER@", server)
             .replace("@ADDRESS@", &address.to_string())

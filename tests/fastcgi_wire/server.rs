@@ -1,6 +1,6 @@
 //! Responders to talk to: one in this process for most tests, children for signals and limits.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use codeb_signup::config::{Config, Gateway, Listen, LogTarget};
+use codeb_signup::config::{Config, Gateway, Lines, Listen, LogTarget};
 use codeb_signup::gateway::listener::{Listener, Origin};
-use codeb_signup::gateway::{Handler, fastcgi};
+use codeb_signup::gateway::{Handler, cgi, fastcgi};
 use codeb_signup::http::{Body, Request, Response};
 use codeb_signup::serve;
 use nix::sys::resource::{Resource, setrlimit};
@@ -83,13 +83,20 @@ impl Server {
     pub fn start() -> Self {
         let scratch = Scratch::new();
         let listener = UnixListener::bind(scratch.socket()).unwrap();
+        Self::with(scratch, Listener::unix(listener, Origin::Bound))
+    }
+
+    pub fn over(listener: Listener) -> Self {
+        Self::with(Scratch::new(), listener)
+    }
+
+    fn with(scratch: Scratch, listener: Listener) -> Self {
         let (signal, signals) = UnixStream::pair().unwrap();
         let echo = Arc::new(Echo::default());
         let handler: Arc<dyn Handler> = Arc::clone(&echo) as _;
         let thread = thread::spawn(move || {
             let options = fastcgi::Options { workers: 4, descriptors: 1024 };
-            let listeners = vec![Listener::unix(listener, Origin::Bound)];
-            fastcgi::serve(listeners, handler, options, &signals).unwrap();
+            fastcgi::serve(vec![listener], handler, options, &signals).unwrap();
         });
         Self { echo, scratch, signal: Some(signal), thread: Some(thread) }
     }
@@ -120,6 +127,10 @@ pub fn be_a_child() {
     let mut words = task.split(' ');
     let mut word = || words.next().unwrap_or_default();
     let (gateway, descriptors, path) = (word(), word(), word());
+    if gateway == "cgi" {
+        cgi::run(&Echo::default()).unwrap();
+        std::process::exit(0);
+    }
     if let Ok(limit) = descriptors.parse() {
         setrlimit(Resource::RLIMIT_NOFILE, limit, limit).unwrap();
     }
@@ -133,6 +144,7 @@ pub fn be_a_child() {
         default_tenant: None,
         trusted_proxies: Vec::new(),
         tenants: Vec::new(),
+        lines: Lines::default(),
     };
     match serve::run(&config, None, Arc::new(Echo::default())) {
         Ok(()) => std::process::exit(0),
@@ -155,10 +167,10 @@ impl ChildServer {
         child
     }
 
-    /// Starts one that is handed `listener` on descriptor 0.
-    pub fn inheriting(listener: &UnixListener, gateway: &str) -> Self {
+    /// Starts one that is handed `listener` on descriptor 0; its standard error can be read.
+    pub fn inheriting(listener: &UnixListener, task: &str) -> Self {
         let listener = Stdio::from(std::os::fd::OwnedFd::from(listener.try_clone().unwrap()));
-        Self(command(&format!("{gateway} -")).stdin(listener).spawn().unwrap())
+        Self(command(task).stdin(listener).stderr(Stdio::piped()).spawn().unwrap())
     }
 
     /// Starts one that is handed `listener` by `LISTEN_FDS`.
@@ -168,12 +180,27 @@ impl ChildServer {
         let direct = command("own -");
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(script).arg(direct.get_program()).args(direct.get_args());
-        Self(shell.env(CHILD, "own -").stdin(listener).stdout(Stdio::null()).spawn().unwrap())
+        Self(
+            shell
+                .env(CHILD, "own -")
+                .stdin(listener)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
     }
 
     pub fn terminate(&self) {
         let pid = Pid::from_raw(i32::try_from(self.0.id()).unwrap());
         kill(pid, Signal::SIGTERM).unwrap();
+    }
+
+    /// What it wrote on standard error; waits for its end.
+    pub fn stderr(&mut self) -> String {
+        let mut text = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        text
     }
 
     /// Waits for its end.
@@ -195,7 +222,7 @@ impl Drop for ChildServer {
 }
 
 /// This test binary, told to run nothing but [`be_a_child`].
-fn command(task: &str) -> Command {
+pub fn command(task: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args(["--exact", "a_server_for_the_other_tests", "--ignored", "--nocapture"])

@@ -11,6 +11,7 @@ pub const END: u8 = 3;
 pub const PARAMS: u8 = 4;
 pub const STDIN: u8 = 5;
 pub const STDOUT: u8 = 6;
+pub const STDERR: u8 = 7;
 pub const GET_VALUES: u8 = 9;
 pub const GET_VALUES_RESULT: u8 = 10;
 pub const UNKNOWN_TYPE: u8 = 11;
@@ -103,6 +104,8 @@ impl Client {
             assert_eq!(of, id, "the answer bears the request's id");
             match kind {
                 STDOUT => text.extend(content),
+                // The published crate ends a stream that it never began.
+                STDERR if content.is_empty() => {}
                 END => {
                     assert_eq!(content, [0; 8], "complete");
                     return Ok(String::from_utf8_lossy(&text).into_owned());

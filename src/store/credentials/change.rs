@@ -9,6 +9,7 @@ use super::compact::Draft;
 use super::core::{Core, Found, Whole};
 use super::journal::{self, Entry};
 use super::line::{Account, DISABLED, ENABLED};
+use super::mailing::{self, AskedBy, Before, Pending};
 use super::view;
 use crate::account::Username;
 use crate::error::Fault;
@@ -41,6 +42,26 @@ pub enum Change {
         user: Username,
         /// Its token.
         token: TokenId,
+    },
+    /// Let this token activate a pending account, too, for one more mail.
+    Remail {
+        /// Its name.
+        user: Username,
+        /// Who wants that.
+        by: AskedBy,
+        /// The new token.
+        token: TokenId,
+        /// When the mail is made.
+        now: DateTime<Utc>,
+    },
+    /// Undo that: the mail could not be sent.
+    Unmail {
+        /// Its name.
+        user: Username,
+        /// The token of the mail.
+        token: TokenId,
+        /// What the line said before.
+        before: Before,
     },
     /// Remove a pending account that expired.
     Expire {
@@ -168,6 +189,12 @@ impl Plan {
             Change::Withdraw { user, token } => self.remove_if(user, core, |account| {
                 account.is_pending() && account.tokens().any(|id| id.same(token))
             }),
+            Change::Remail { user, by, token, now } => self.replace(user, core, |account| {
+                Pending::of(account, by, *now).map(|_| mailing::remailed(account, *token, *now))
+            }),
+            Change::Unmail { user, token, before } => {
+                self.replace(user, core, |account| mailing::restored(account, *token, before))
+            }
             Change::Expire { user, now } => {
                 self.remove_if(user, core, |account| account.is_expired(*now))
             }
@@ -262,6 +289,28 @@ impl Plan {
         self.view_removed.push(account.user.to_owned());
         self.journal.push(Entry { user: account.user.to_owned(), offset: 0, length: 0 });
         Ok(self.done(account.user))
+    }
+
+    /// Puts another line in the place of the one that counts for `user`, where there is one.
+    fn replace(
+        &mut self,
+        user: &Username,
+        core: &Core,
+        line: impl FnOnce(&Account<'_>) -> Option<String>,
+    ) -> Result<Planned, Fault> {
+        if self.touched.contains(user.as_str()) {
+            return Ok(Planned::Later);
+        }
+        let found = core.find_user(user.as_str())?;
+        let account = found.as_ref().and_then(Found::account);
+        let (Some(found), Some(line)) = (&found, account.and_then(|account| line(&account))) else {
+            return Ok(Planned::Now(Outcome::NotFound));
+        };
+        let stretch = Stretch::of(found);
+        self.journal.push(stretch.entry(user.as_str()));
+        self.replaced.push(stretch);
+        self.append.push_str(&line);
+        Ok(self.done(user.as_str()))
     }
 
     /// Removes every live line of `user` where the one that counts is as `condition` wants it.

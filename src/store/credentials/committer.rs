@@ -218,16 +218,17 @@ impl Job {
         }
     }
 
-    /// Whether it is done even when its caller gives up: an account that was made for nobody goes.
+    /// Whether it is done even when its caller gives up: an account that was made for nobody goes,
+    /// and so does a token whose mail was not sent.
     fn must_be_done(&self) -> bool {
-        matches!(self.change, Change::Withdraw { .. })
+        matches!(self.change, Change::Withdraw { .. } | Change::Unmail { .. })
     }
 
     /// What becomes of the luggage of a change that failed.
     fn part_with(&self, luggage: Box<dyn Luggage>) {
         match self.change {
-            // An account that could not be taken back is still there.
-            Change::Withdraw { .. } => luggage.leave(),
+            // An account or a token that could not be taken back is still there.
+            Change::Withdraw { .. } | Change::Unmail { .. } => luggage.leave(),
             _ => drop(luggage),
         }
     }
@@ -427,6 +428,8 @@ impl Shared {
                 let job = Arc::new(Job { change, state, ended: Condvar::new() });
                 lock(&self.queue).jobs.push_back(job);
             }
+            // The line waits for the mail: the sweep sends it.
+            Change::Remail { .. } if !failed => luggage.leave(),
             _ if failed => job.part_with(luggage),
             _ => drop(luggage),
         }

@@ -90,6 +90,12 @@ impl Core {
         }
     }
 
+    /// Whether no file stands there: the state directory is new.
+    pub fn is_missing(&self) -> bool {
+        let found = self.disk.stat(&self.path);
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Brings the index up to date.
     pub fn refresh(&mut self) -> Result<Whole, Fault> {
         self.try_refresh().map_err(|cause| {

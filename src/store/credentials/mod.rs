@@ -3,8 +3,9 @@
 //!
 //! `credentials`: a line for each account, `user:realm:ha1:disabled:role:attributes`. `disabled` is
 //! `0` no, `1` until activated, `2` by the operator. Attributes are form-urlencoded: `name`,
-//! `email`, `created`, `expires`, `activation` (SHA-256 of the token); unknown ones are kept. A line
-//! that begins with `#` is a comment or dead space. Of two live lines with one name the last counts.
+//! `email`, `created`, `expires`, `activation` (SHA-256 of the token; of the last two, a comma between,
+//! after a resend), `lang` (of the mails), `mailed` (when the mails of the last day were made, after a
+//! resend); unknown ones are kept. A line that begins with `#` is a comment or dead space. Of two live lines with one name the last counts.
 //!
 //! Beside it: `credentials.lock` (empty; flock on it is the lock), `credentials.journal` (what the
 //! batch under way changes in place), `credentials.damaged` (bytes that were no lines), and the
@@ -31,6 +32,7 @@ mod hold;
 mod index;
 mod journal;
 mod line;
+mod mailing;
 mod scan;
 mod view;
 
@@ -57,6 +59,7 @@ pub use self::change::{Outcome, Setting};
 pub use self::committer::Luggage;
 pub use self::compact::Compacted;
 pub use self::line::NewAccount;
+pub use self::mailing::{AskedBy, Pending};
 
 /// Where the files are.
 #[derive(Debug, Clone)]
@@ -130,6 +133,13 @@ impl Credentials {
         self.reconcile_within(Duration::MAX).map(drop)
     }
 
+    /// Makes the files of a new state directory, and costs one look at any other: for CGI, which
+    /// reads nothing ahead.
+    pub fn found(&self) -> Result<(), Fault> {
+        let missing = self.core.lock().unwrap_or_else(PoisonError::into_inner).is_missing();
+        if missing { self.open() } else { Ok(()) }
+    }
+
     /// Whether `user` is certainly taken at `now`. A hint that spares work: `false` may turn out
     /// wrong under the lock.
     pub fn is_taken(&self, user: &Username, now: DateTime<Utc>) -> Result<bool, Fault> {
@@ -187,6 +197,51 @@ impl Credentials {
         luggage: L,
     ) -> Result<(), Fault> {
         self.committer.submit(Change::Withdraw { user: user.clone(), token }, luggage).map(drop)
+    }
+
+    /// What a further mail to `user` needs, where one may be made at `now`.
+    pub fn find_mailable(
+        &self,
+        user: &Username,
+        by: &AskedBy,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Pending>, Fault> {
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        core.refresh()?;
+        let found = core.find_user(user.as_str())?;
+        let account = found.as_ref().and_then(|found| found.account());
+        Ok(account.and_then(|account| Pending::of(&account, by, now)))
+    }
+
+    /// Lets `token` activate `user`'s pending account, beside the token of the mail before; the
+    /// luggage comes back where that was done. `None` where no mail may be made (any more).
+    pub fn remail<L: Luggage>(
+        &self,
+        user: &Username,
+        by: AskedBy,
+        token: TokenId,
+        now: DateTime<Utc>,
+        luggage: L,
+    ) -> Result<Option<L>, Fault> {
+        let change = Change::Remail { user: user.clone(), by, token, now };
+        match self.committer.submit(change, luggage)? {
+            (Outcome::Done(_), luggage) => Ok(Some(luggage)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Undoes [`Credentials::remail`], where `before` is what [`Credentials::find_mailable`] found:
+    /// the mail could not be sent. `luggage` is dropped once that is done, else left.
+    pub fn unmail<L: Luggage>(
+        &self,
+        user: &Username,
+        token: TokenId,
+        before: &Pending,
+        luggage: L,
+    ) -> Result<(), Fault> {
+        let before = before.before.clone();
+        let change = Change::Unmail { user: user.clone(), token, before };
+        self.committer.submit(change, luggage).map(drop)
     }
 
     /// Removes `user`'s pending account where it expired by `now`.

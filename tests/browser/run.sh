@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# The browser tests: installs what is missing (Chromium as root through apt; the driver from the lock
+# file), then runs them against the real demo. CODEB_SIGNUP_PROFILE=release tests that build.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+die() { printf 'tests/browser: %s\n' "$*" >&2; exit 69; }
+
+have_chromium() {
+    local name
+    for name in "${CHROMIUM:-}" chromium chromium-browser google-chrome; do
+        [[ -n $name ]] && command -v "$name" >/dev/null && return
+    done
+    return 1
+}
+
+missing=()
+have_chromium || missing+=(chromium)
+command -v npm >/dev/null || missing+=(nodejs npm)
+if ((${#missing[@]})); then
+    ((EUID == 0)) && command -v apt-get >/dev/null || die "missing: ${missing[*]}; install with \`sudo apt-get install ${missing[*]}\`"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update >&2
+    apt-get -y --no-install-recommends install "${missing[@]}" >&2 || die "could not install ${missing[*]} (see above)"
+fi
+
+# npm's own record of what it installed says whether that is still what the lock file names.
+if [[ ! node_modules/.package-lock.json -nt package-lock.json ]]; then
+    PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --no-audit --no-fund >&2
+fi
+exec npm test --silent
