@@ -58,6 +58,7 @@ fn create(credentials: &Credentials, token: TokenId, now: DateTime<Utc>) {
         created: now,
         expires: now + TimeDelta::days(7),
         token,
+        language: "en",
     };
     credentials.create(&account, ()).unwrap();
 }
@@ -173,7 +174,7 @@ fn a_mail_whose_release_is_not_durable_is_staged_again() {
     let staged = pickup.stage(&message, new_token()).unwrap();
     let count = |directory: &Path| std::fs::read_dir(directory).unwrap().count();
     disk.0.store(true, Ordering::Relaxed);
-    let (_, staged) = staged.release().unwrap_err();
+    let (_, staged) = *staged.release().unwrap_err();
     assert_eq!((count(&staging), count(&out)), (1, 0));
     disk.0.store(false, Ordering::Relaxed);
     drop(staged);

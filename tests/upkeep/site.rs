@@ -152,6 +152,7 @@ pub fn create_with(
         created: now,
         expires: now + TimeDelta::days(7),
         token,
+        language: "en",
     };
     tenant.credentials.create(&account, ()).map(|()| token)
 }
