@@ -10,6 +10,7 @@ mod speed;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
 use codeb_signup::secret::Token;
@@ -149,6 +150,23 @@ fn a_view_that_lacks_an_account_or_has_one_too_many_is_made_anew() {
     upkeep::sweep(&tenant, now).unwrap().unwrap();
     site.assert_view();
     assert!(upkeep::sweep(&tenant, now).unwrap().unwrap().is_empty());
+}
+
+#[test]
+fn serve_sweeps_at_its_start() {
+    let site = Site::new("serve");
+    let tenant = site.tenant();
+    let promised = create(&tenant, "joe", Utc::now()).unwrap();
+    stage(&tenant, promised).leave();
+    let socket = format!("unix:{}", site.dir().join("socket").display());
+    let mut serve = site.program("serve").args(["--listen", &socket]).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while site.names_in("pickup").is_empty() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    serve.kill().unwrap();
+    serve.wait().unwrap();
+    assert_eq!(site.names_in("pickup"), [format!("{}.eml", promised.hex())]);
 }
 
 #[test]

@@ -136,7 +136,7 @@ impl Credentials {
     /// Makes the files of a new state directory, and costs one look at any other: for CGI, which
     /// reads nothing ahead.
     pub fn found(&self) -> Result<(), Fault> {
-        let missing = self.core.lock().unwrap_or_else(PoisonError::into_inner).is_missing();
+        let missing = self.lock_core().is_missing();
         if missing { self.open() } else { Ok(()) }
     }
 
