@@ -267,3 +267,43 @@ fn the_time_of_an_answer_tells_nothing() {
     let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
     assert!(*most < *least * 2 + Duration::from_millis(2), "{medians:?}");
 }
+
+/// A process that dies between the line and the mail leaves a mail that the sweep sends.
+#[test]
+fn what_a_killed_process_leaves_of_a_resend_is_finished_by_the_sweep() {
+    use codeb_signup::account::Username;
+    use codeb_signup::secret::Token;
+    use codeb_signup::store::credentials::AskedBy;
+
+    let host = resending();
+    let first = host.visitor().token_of("joe");
+    let seen = files(&host);
+    let config = codeb_signup::config::load(&host.config()).unwrap();
+    let router = codeb_signup::route::Router::open(&config).unwrap();
+    let tenant = &router.tenants()[0];
+    let (user, by, now) = (Username::parse("joe").unwrap(), AskedBy::Operator, chrono::Utc::now());
+    let pending = tenant.credentials.find_mailable(&user, &by, now).unwrap().unwrap();
+    // One that died before the line, one that died after it.
+    let [unpromised, promised] = [0; 2].map(|_| Token::random().unwrap());
+    let stage = |token: &Token| {
+        let (to, until) = (&pending.email, pending.expires);
+        let mail = tenant.composer.activation(to, &user, token, until, "en").unwrap();
+        tenant.pickup.stage(&mail, token.id()).unwrap()
+    };
+    stage(&unpromised).leave();
+    let staged = stage(&promised);
+    let staged = tenant.credentials.remail(&user, by, promised.id(), now, staged).unwrap();
+    staged.expect("a new token").leave();
+    let sweep = std::process::Command::new(common::PROGRAM)
+        .args(["sweep", "--config"])
+        .arg(host.config())
+        .status();
+    assert!(sweep.unwrap().success());
+    let mails: Vec<Mail> =
+        host.mails().into_iter().filter(|mail| !seen.contains(&mail.file)).collect();
+    assert_eq!(mails.len(), 1);
+    assert_eq!(mails[0].token(), promised.reveal());
+    assert_eq!(fs::read_dir(host.state("staging")).unwrap().count(), 0);
+    assert_eq!(host.visitor().activate(&unpromised.reveal()).status, 400);
+    assert_eq!(host.visitor().activate(&first).status, 200);
+}
