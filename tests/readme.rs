@@ -1,6 +1,8 @@
 //! What the README shows is what the program does: its curl lines are run, and its table of keys is
 //! compared with the sample configuration.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::BTreeSet;
