@@ -249,7 +249,11 @@ fn check(site: &Site, kills: usize, told: &Told) {
         assert!(has_mail, "{} has no mail", line.user);
     }
     assert_eq!(mails.len(), live.len(), "mails and accounts");
-    assert_eq!(fs::read_dir(site.root.join("state/staging")).unwrap().count(), 0);
+    let staged = fs::read_dir(site.root.join("state/staging")).unwrap();
+    // What lettre named is a dead request's and goes when it is an hour old.
+    let staged =
+        staged.filter(|e| !e.as_ref().unwrap().file_name().to_string_lossy().contains('-'));
+    assert_eq!(staged.count(), 0);
     let whole = told.unacknowledged.iter().filter(|user| names.contains(user.as_str())).count();
     let strangers = names.iter().filter(|name| {
         !told.acknowledged.contains(**name) && !told.unacknowledged.contains(**name)

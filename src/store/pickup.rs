@@ -117,22 +117,26 @@ impl Pickup {
         }
     }
 
-    /// The staged mails that no running request holds, each locked: what a sweep has to decide on.
-    /// Deletes files that lettre wrote for a request that died long ago.
-    pub fn orphans(self: &Arc<Self>, now: SystemTime) -> Result<Vec<(TokenId, Staged)>, Fault> {
+    /// The staged mails that no running request holds, each locked from when it is handed over:
+    /// what a sweep has to decide on. On the way files are deleted that lettre wrote for a request
+    /// that died long ago.
+    pub fn orphans(
+        self: &Arc<Self>,
+        now: SystemTime,
+    ) -> Result<impl Iterator<Item = Result<(TokenId, Staged), Fault>> + use<'_>, Fault> {
         let fault = |cause| Fault::new("sweep", &self.staging, cause);
-        let mut orphans = Vec::new();
-        for name in self.disk.list(&self.staging).map_err(fault)? {
+        let names = self.disk.list(&self.staging).map_err(fault)?;
+        Ok(names.into_iter().filter_map(move |name| {
             let path = self.staging.join(&name);
-            match token_of(&name) {
+            let orphan = match token_of(&name) {
                 Some(token) => {
                     let name = name.to_string_lossy().into_owned();
-                    orphans.extend(self.orphan(&path, name).map_err(fault)?.map(|s| (token, s)));
+                    self.orphan(&path, name).map(|staged| staged.map(|staged| (token, staged)))
                 }
-                None => self.delete_if_dead(&path, now).map_err(fault)?,
-            }
-        }
-        Ok(orphans)
+                None => self.delete_if_dead(&path, now).map(|()| None),
+            };
+            orphan.map_err(fault).transpose()
+        }))
     }
 
     fn orphan(self: &Arc<Self>, path: &Path, name: String) -> io::Result<Option<Staged>> {

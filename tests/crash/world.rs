@@ -5,7 +5,6 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use chrono::Utc;
 use codeb_signup::account::Username;
@@ -17,6 +16,7 @@ use codeb_signup::route::Router;
 use codeb_signup::secret::Token;
 use codeb_signup::store::credentials::{Outcome, Setting};
 use codeb_signup::tenant::Tenant;
+use codeb_signup::upkeep;
 
 pub const HOST: &str = "accounts.example";
 pub const REALM: &str = "members.example";
@@ -90,7 +90,8 @@ pub struct Form {
 /// A process of the program.
 #[derive(Debug)]
 pub struct Process {
-    router: Arc<Router>,
+    router: Router,
+    tenant: Arc<Tenant>,
 }
 
 impl Process {
@@ -98,11 +99,12 @@ impl Process {
     pub fn start(root: &Path, disk: Arc<dyn Disk>) -> Result<Self, Fault> {
         let router = Router::open_on(&config(root), &disk)?;
         router.warm_up()?;
-        Ok(Self { router: Arc::new(router) })
+        let tenant = router.tenants().swap_remove(0);
+        Ok(Self { router, tenant })
     }
 
     pub fn tenant(&self) -> &Arc<Tenant> {
-        self.router.tenants().for_host(HOST).unwrap()
+        &self.tenant
     }
 
     fn ask(&self, method: &str, path: &str, query: &str, body: &str, client: Ipv4Addr) -> Response {
@@ -171,24 +173,14 @@ impl Process {
         matches!(self.tenant().credentials.expire(&user, Utc::now()), Ok(Outcome::Done(_)))
     }
 
-    /// What a sweep does with staged mails: those whose account stands are released, the others
-    /// deleted.
-    pub fn sweep(&self) -> Result<(), Fault> {
-        let tenant = self.tenant();
-        let later = SystemTime::now() + Duration::from_secs(7200);
-        let orphans = tenant.pickup.orphans(later)?;
-        // Makes every line durable that a killed process may have left in memory alone.
-        tenant.credentials.reconcile()?;
-        for (token, staged) in orphans {
-            if tenant.credentials.find_pending(&token, Utc::now())?.is_some() {
-                staged.release().map_err(|failed| {
-                    let (fault, staged) = *failed;
-                    staged.leave();
-                    fault
-                })?;
-            }
+    /// Sweeps as the service does.
+    pub fn sweep(&self) -> Result<(), String> {
+        match upkeep::sweep(&self.tenant, Utc::now()) {
+            Ok(Some(report)) if report.faults.is_empty() => Ok(()),
+            Ok(Some(report)) => Err(report.faults[0].to_string()),
+            Ok(None) => Err("another process sweeps".into()),
+            Err(fault) => Err(fault.to_string()),
         }
-        Ok(())
     }
 }
 

@@ -7,13 +7,14 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
-use super::change::{Flip, Plan, Stretch};
+use super::change::{Flip, Outcome, Plan, Stretch};
+use super::compact::Draft;
 use super::core::{Core, Whole};
 use super::journal::{Entry, Journal, Pending};
 use super::line::{Account, ENABLED, LINE_MAX, Line};
 use super::view::{self, Sum, View};
 use super::{Paths, scan};
-use crate::disk::{Disk, Locked, Open};
+use crate::disk::{self, Disk, Locked, Open};
 use crate::error::Fault;
 use crate::log;
 
@@ -88,9 +89,10 @@ impl Writer {
     pub fn begin<'a>(&'a mut self, lock: Locked, core: &mut Core) -> Result<Hold<'a>, Fault> {
         self.prepare()?;
         let mut whole = core.refresh()?;
-        if core.take_is_new() {
+        if core.is_new() {
             let synced = self.disk.sync_dir(&self.paths.state);
             synced.map_err(|cause| Fault::new("sync", &self.paths.state, cause))?;
+            core.is_settled();
         }
         if whole.end < whole.len {
             self.cut_tail(&mut whole)?;
@@ -244,15 +246,22 @@ impl Hold<'_> {
             }
             file.sync()
         };
-        let Err(cause) = put_back() else { return true };
-        let fault = self.writer.fault("undo a failed write to", cause);
-        log::event(log::Level::Error, "credentials").field("fault", fault).emit();
+        let put_back = put_back();
+        let undone = put_back.is_ok();
+        // Lines of a holder that was killed may be among what the disk did not take.
+        if undone && !plan.confirms {
+            return true;
+        }
+        if let Err(cause) = put_back {
+            let fault = self.writer.fault("undo a failed write to", cause);
+            log::event(log::Level::Error, "credentials").field("fault", fault).emit();
+        }
         // Where the journal fails as well, the disk takes nothing at all any more.
         let _ = self.journal().and_then(|j| j.write(self.inode, true, &plan.journal));
-        false
+        undone
     }
 
-    /// Fills lines that are dead with `#`, so that nothing personal stays.
+    /// Fills lines whose end is known to be dead with `#`, so that nothing personal stays.
     fn blank<'s>(&self, stretches: impl Iterator<Item = &'s Stretch>) -> Result<(), Fault> {
         for Stretch { offset, length, .. } in stretches {
             let dead = vec![b'#'; (*length as usize).saturating_sub(1)];
@@ -268,48 +277,45 @@ impl Hold<'_> {
             Pending::Nothing => return Ok(()),
             Pending::Unreadable => self.rebuild_views(core)?,
             Pending::Accounts { inode, suspect, entries } => {
+                // A copy has every line where it was.
+                let same_file = inode == self.inode;
                 if suspect {
                     self.rewrite(core)?;
                 }
-                for entry in &entries {
-                    self.make_lines_whole(core, entry, inode == self.inode)?;
-                }
-                // A view must not show what a power cut could still take from the file.
+                // What that holder wrote has to be durable before a view shows it, and before
+                // what it replaces goes.
                 self.sync()?;
                 for entry in &entries {
-                    self.make_views_whole(core, &entry.user)?;
+                    self.make_whole(core, entry, same_file)?;
                 }
+                self.sync()?;
             }
         }
         self.journal()?.clear()
     }
 
-    /// A line that was on its way out is blanked to its end, and older live lines of the name go.
-    fn make_lines_whole(&self, core: &Core, entry: &Entry, same_file: bool) -> Result<(), Fault> {
+    /// Makes one account whole: a line that was on its way out is blanked to its end, older live
+    /// lines of the name go, and every view has it if and only if it is enabled.
+    fn make_whole(&mut self, core: &Core, entry: &Entry, same_file: bool) -> Result<(), Fault> {
         if same_file && entry.length > 0 && self.is_dying(entry)? {
             let dying = Stretch { offset: entry.offset, length: entry.length, first: b'#' };
             self.blank([dying].iter())?;
         }
         let lines = core.find_all(&entry.user, usize::MAX)?;
         let older: Vec<Stretch> = lines.iter().skip(1).map(Stretch::of).collect();
-        self.blank(older.iter())
-    }
-
-    /// Every view has `user` if and only if he is enabled.
-    fn make_views_whole(&mut self, core: &Core, user: &str) -> Result<(), Fault> {
-        let counts = core.find_user(user)?;
-        let account = counts.as_ref().and_then(|line| line.account());
+        self.blank(older.iter())?;
+        let counts = lines.first().and_then(|line| line.account());
         let wanted =
-            account.filter(|account| account.disabled == ENABLED).map(|a| view::line_of(&a));
+            counts.filter(|account| account.disabled == ENABLED).map(|a| view::line_of(&a));
         for view in &mut self.writer.views {
             if !view.exists()? {
                 continue;
             }
-            let has = view.lines_of(user)?;
+            let has = view.lines_of(&entry.user)?;
             if has.iter().eq(wanted.iter()) {
                 continue;
             }
-            view.blank(&HashSet::from([user]))?;
+            view.blank(&HashSet::from([entry.user.as_str()]))?;
             if let Some(line) = &wanted {
                 view.append(line.as_bytes())?;
             }
@@ -317,18 +323,11 @@ impl Hold<'_> {
         Ok(())
     }
 
-    fn sync(&self) -> Result<(), Fault> {
-        self.whole.handle.sync().map_err(|cause| self.writer.fault("sync", cause))
-    }
-
-    /// Whether the line of a journal entry was begun to be blanked: `#`, and its LF where it was.
+    /// Whether the line of a journal entry was begun to be blanked: one line, with `#` in front.
     fn is_dying(&self, entry: &Entry) -> Result<bool, Fault> {
-        let file = self.whole.handle.as_ref();
-        let mut ends = ([0], [0]);
-        file.read_at(&mut ends.0, entry.offset)
-            .and_then(|_| file.read_at(&mut ends.1, entry.offset + entry.length - 1))
-            .map_err(|cause| self.writer.fault("read", cause))?;
-        Ok(ends == ([b'#'], [b'\n']) && entry.offset + entry.length <= self.whole.end)
+        let line = scan::line_at(self.whole.handle.as_ref(), entry.offset, LINE_MAX);
+        let line = line.map_err(|cause| self.writer.fault("read", cause))?;
+        Ok(line.is_some_and(|l| l.first() == Some(&b'#') && l.len() as u64 + 1 == entry.length))
     }
 
     fn make_missing_views(&mut self, core: &mut Core) -> Result<(), Fault> {
@@ -341,31 +340,34 @@ impl Hold<'_> {
     }
 
     /// Makes durable what a killed holder left in memory alone, takes out lines that a later one
-    /// of the same name outranks, and makes every view anew that is not what the file says.
-    pub fn reconcile(&mut self, core: &mut Core) -> Result<(), Fault> {
+    /// of the same name outranks, and makes every view anew that is not what the file says; how
+    /// many were.
+    pub fn reconcile(&mut self, core: &mut Core) -> Result<usize, Fault> {
         let mut wanted = Sum::default();
-        let mut outranked = Vec::new();
-        self.each_account(core, &mut |account, offset, counts| {
+        let mut outranked = HashSet::new();
+        self.each_account(core, &mut |account, counts| {
             if !counts {
-                outranked.push((account.user.to_owned(), offset));
+                outranked.insert(account.user.to_owned());
             } else if account.disabled == ENABLED {
                 wanted.add(view::line_of(account).trim_end().as_bytes());
             }
             Ok(())
         })
         .map_err(|cause| self.writer.fault("read", cause))?;
-        for (user, _) in outranked {
+        self.sync()?;
+        for user in outranked {
             let lines = core.find_all(&user, usize::MAX)?;
             let older: Vec<Stretch> = lines.iter().skip(1).map(Stretch::of).collect();
             self.blank(older.iter())?;
         }
-        self.sync()?;
+        let mut rebuilt = 0;
         for at in 0..self.writer.views.len() {
             if self.writer.views[at].sum()? != wanted {
                 self.rebuild_view(core, at)?;
+                rebuilt += 1;
             }
         }
-        Ok(())
+        Ok(rebuilt)
     }
 
     fn rebuild_views(&mut self, core: &mut Core) -> Result<(), Fault> {
@@ -373,6 +375,7 @@ impl Hold<'_> {
     }
 
     fn rebuild_view(&mut self, core: &mut Core, at: usize) -> Result<(), Fault> {
+        // A view must not show what a power cut could still take from the file.
         self.sync()?;
         let mut view = std::mem::replace(
             &mut self.writer.views[at],
@@ -393,7 +396,7 @@ impl Hold<'_> {
         core: &Core,
         each: &mut dyn FnMut(&str) -> io::Result<()>,
     ) -> io::Result<()> {
-        self.each_account(core, &mut |account, _, counts| {
+        self.each_account(core, &mut |account, counts| {
             if counts && account.disabled == ENABLED {
                 each(&view::line_of(account))?;
             }
@@ -401,16 +404,15 @@ impl Hold<'_> {
         })
     }
 
-    /// Calls `each` with every live line, where it begins, and whether it is the one that counts
-    /// for its name.
+    /// Calls `each` with every live line, and whether it is the one that counts for its name.
     fn each_account(
         &self,
         core: &Core,
-        each: &mut dyn FnMut(&Account<'_>, u64, bool) -> io::Result<()>,
+        each: &mut dyn FnMut(&Account<'_>, bool) -> io::Result<()>,
     ) -> io::Result<()> {
         scan::lines(self.whole.handle.as_ref(), 0, |offset, bytes| {
             if let Line::Account(account) = Line::parse(bytes) {
-                each(&account, offset, counts(core, account.user, offset)?)?;
+                each(&account, core.counts(account.user, offset)?)?;
             }
             Ok(true)
         })
@@ -423,7 +425,7 @@ impl Hold<'_> {
         let copied = self.copy_beside();
         copied.map_err(|cause| self.writer.fault("rewrite, after a failed sync,", cause))?;
         self.whole = core.refresh()?;
-        core.take_is_new();
+        core.is_settled();
         let stat = self.whole.handle.stat();
         self.inode = stat.map_err(|cause| self.writer.fault("look at", cause))?.ino;
         Ok(())
@@ -432,7 +434,7 @@ impl Hold<'_> {
     fn copy_beside(&self) -> io::Result<()> {
         let Writer { disk, paths, .. } = &*self.writer;
         let old = self.whole.handle.stat()?;
-        let beside = paths.credentials.with_extension("new");
+        let beside = view::beside(&paths.credentials);
         let copy = disk.open(&beside, Open::Create(0o600))?;
         copy.set_len(0)?;
         copy.set_mode(old.mode)?;
@@ -452,18 +454,35 @@ impl Hold<'_> {
         disk.sync_dir(&paths.state)
     }
 
+    fn sync(&self) -> Result<(), Fault> {
+        self.whole.handle.sync().map_err(|cause| self.writer.fault("sync", cause))
+    }
+
+    /// Deletes what a killed process left of a file that it wrote beside another.
+    pub fn clear_leftovers(&self) -> Result<(), Fault> {
+        let Writer { disk, paths, views, .. } = &*self.writer;
+        disk::unlink_if_there(disk.as_ref(), &view::beside(&paths.credentials))
+            .and_then(|()| views.iter().try_for_each(View::clear_leftover))
+            .map_err(|cause| Fault::new("clear leftovers from", &paths.state, cause))
+    }
+
+    /// Puts a compacted copy in the place of its file; `NotFound` where that is another file by
+    /// now, or one of another shape. The hold ends with it: the index is of the old file.
+    pub fn put_in_place(&mut self, draft: &Draft) -> Result<Outcome, Fault> {
+        // An older journal that came back after a power cut would name lines of the old file.
+        self.journal()?.sync()?;
+        let mut views = self.writer.views.iter_mut();
+        let put = match views.find(|view| view.path() == draft.path()) {
+            Some(view) => view.whole().and_then(|(file, end)| draft.put_in_place(&file, end)),
+            None => draft.put_in_place(&self.whole.handle, self.whole.end),
+        };
+        let put = put.map_err(|cause| Fault::new("compact", draft.path(), cause))?;
+        Ok(if put { Outcome::Done(String::new()) } else { Outcome::NotFound })
+    }
+
     fn journal(&self) -> Result<&Journal, Fault> {
         let missing =
             || Fault::new("open", &self.writer.paths.journal, io::ErrorKind::NotFound.into());
         self.writer.journal.as_ref().ok_or_else(missing)
     }
-}
-
-/// Whether the line at `offset` is the one that counts for `user`.
-fn counts(core: &Core, user: &str, offset: u64) -> io::Result<bool> {
-    if core.is_only(user, offset) {
-        return Ok(true);
-    }
-    let found = core.find_user(user).map_err(io::Error::other)?;
-    Ok(found.is_some_and(|found| found.offset == offset))
 }
