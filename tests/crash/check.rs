@@ -232,11 +232,13 @@ impl Expected<'_> {
         let pending = |user: &str| {
             before.iter().any(|line| line.user == user && line.disabled == '1' && !line.expired)
         };
+        let mut active = BTreeSet::new();
         for mail in names(&root.join("pickup")) {
             let content = fs::read(root.join("pickup").join(&mail)).unwrap();
             let Some(token) = token_in(&content) else { continue };
             let id = token.id().hex();
-            let works = before.iter().any(|l| l.tokens.contains(&id) && pending(&l.user));
+            let owner = before.iter().find(|l| l.tokens.contains(&id) && pending(&l.user));
+            let works = owner.is_some_and(|line| active.insert(line.user.clone()));
             for wanted in [if works { 200 } else { 400 }, 400] {
                 let status = process.activate(&token.reveal());
                 ensure(status == wanted, || format!("a link was answered {status}"))?;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use codeb_signup::disk::{RealDisk, lock_path};
 use codeb_signup::store::credentials::Setting;
+use codeb_signup::upkeep;
 
 use super::record::{About, Fault, Kind, Recorder};
 use super::world::{Base, Form, Process};
@@ -62,6 +63,7 @@ const DORA_TAKEN: Effect = effect("dora", Status::Pending, Status::Pending);
 const ANNA_DISABLED: Effect = effect("anna", Status::Enabled, Status::Disabled);
 const EMIL_ENABLED: Effect = effect("emil", Status::Disabled, Status::Enabled);
 const BERT_REMOVED: Effect = effect("bert", Status::Enabled, Status::Absent);
+const CARL_MAILED: Effect = effect("carl", Status::Pending, Status::Pending);
 const CARL_REMOVED: Effect = effect("carl", Status::Pending, Status::Absent);
 
 /// Every operation.
@@ -129,6 +131,24 @@ pub const ALL: &[Operation] = &[
         name: "take over an expired name",
         effects: &[DORA_TAKEN],
         run: |run| run.sign_up("dora", 1),
+        ..PLAIN
+    },
+    Operation {
+        name: "resend a mail",
+        effects: &[CARL_MAILED],
+        run: |run| run.acknowledge("carl", run.on(Process::resend_to_carl)),
+        ..PLAIN
+    },
+    Operation {
+        name: "compact",
+        prepare: |root| {
+            let path = root.join("state/credentials");
+            let text = fs::read_to_string(&path).unwrap();
+            let dead = "#".repeat(5000);
+            fs::write(&path, format!("{dead}\n{text}{dead}\n")).unwrap();
+        },
+        effects: &[],
+        run: |run| run.on(|process| drop(upkeep::compact(process.tenant()))),
         ..PLAIN
     },
     Operation {
