@@ -236,6 +236,12 @@ impl Hold<'_> {
     /// Whether nothing of the plan is left.
     fn undo(&self, plan: &Plan) -> bool {
         let file = self.whole.handle.as_ref();
+        if !plan.append.is_empty() && !plan.confirms && self.appended_no_line() {
+            // Appending is the first step: nothing else was written. A part of a line is nobody's,
+            // and where the disk does not let it be cut off, the next holder does that.
+            let _ = file.set_len(self.whole.end);
+            return true;
+        }
         let put_back = || {
             file.set_len(self.whole.end)?;
             for Flip { offset, from, .. } in &plan.flips {
@@ -259,6 +265,13 @@ impl Hold<'_> {
         // Where the journal fails as well, the disk takes nothing at all any more.
         let _ = self.journal().and_then(|j| j.write(self.inode, true, &plan.journal));
         undone
+    }
+
+    /// Whether no whole line follows those that stood before.
+    fn appended_no_line(&self) -> bool {
+        let file = self.whole.handle.as_ref();
+        let end = file.stat().and_then(|stat| scan::whole_lines_end(file, stat.len));
+        end.is_ok_and(|end| end == self.whole.end)
     }
 
     /// Fills lines whose end is known to be dead with `#`, so that nothing personal stays.
