@@ -162,7 +162,8 @@ impl Expected<'_> {
         let enabled = lines.iter().filter(|l| l.status() == Status::Enabled);
         let mut enabled: Vec<&str> = enabled.map(|line| line.user.as_str()).collect();
         let mut shown = view(&state);
-        (enabled.sort_unstable(), shown.sort_unstable());
+        enabled.sort_unstable();
+        shown.sort_unstable();
         ensure(shown == enabled, || format!("the view has {shown:?}, enabled are {enabled:?}"))?;
         let journal = fs::read(state.join("credentials.journal")).unwrap_or_default();
         ensure(journal.first() == Some(&b'0'), || "the journal is not empty".into())?;

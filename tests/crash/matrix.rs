@@ -26,10 +26,10 @@ pub struct Scale {
 
 /// The part that runs with every test.
 pub const BOUNDED: Scale = Scale {
-    first: Bound { exhaustive: 4, subsets: 8, mixed: 6 },
+    first: Bound { exhaustive: 4, subsets: 6, mixed: 5 },
     second: Bound { exhaustive: 1, subsets: 1, mixed: 1 },
-    one_in: 25,
-    used_one_in: 6,
+    one_in: 30,
+    used_one_in: 10,
 };
 
 /// Everything.

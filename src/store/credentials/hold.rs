@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::change::{Flip, Outcome, Plan, Stretch};
 use super::compact::Draft;
-use super::core::{Core, Whole};
+use super::core::{Core, Found, Whole};
 use super::journal::{Entry, Journal, Pending};
 use super::line::{Account, ENABLED, LINE_MAX, Line};
 use super::view::{self, Sum, View};
@@ -237,8 +237,8 @@ impl Hold<'_> {
     fn undo(&self, plan: &Plan) -> bool {
         let file = self.whole.handle.as_ref();
         if !plan.append.is_empty() && !plan.confirms && self.appended_no_line() {
-            // Appending is the first step: nothing else was written. A part of a line is nobody's,
-            // and where the disk does not let it be cut off, the next holder does that.
+            // Appending is the first step, so nothing was written but a part of a line. That is
+            // nobody's: what the disk does not let us cut off now, the next holder does.
             let _ = file.set_len(self.whole.end);
             return true;
         }
@@ -284,6 +284,12 @@ impl Hold<'_> {
         Ok(())
     }
 
+    /// Of a name's lines, the last in the file first, only that one counts.
+    fn blank_older(&self, lines: &[Found]) -> Result<(), Fault> {
+        let older: Vec<Stretch> = lines.iter().skip(1).map(Stretch::of).collect();
+        self.blank(older.iter())
+    }
+
     /// Finishes the batch of a holder that died.
     fn finish_journal(&mut self, core: &mut Core) -> Result<(), Fault> {
         match self.journal()?.read()? {
@@ -315,8 +321,7 @@ impl Hold<'_> {
             self.blank([dying].iter())?;
         }
         let lines = core.find_all(&entry.user, usize::MAX)?;
-        let older: Vec<Stretch> = lines.iter().skip(1).map(Stretch::of).collect();
-        self.blank(older.iter())?;
+        self.blank_older(&lines)?;
         let counts = lines.first().and_then(|line| line.account());
         let wanted =
             counts.filter(|account| account.disabled == ENABLED).map(|a| view::line_of(&a));
@@ -369,9 +374,7 @@ impl Hold<'_> {
         .map_err(|cause| self.writer.fault("read", cause))?;
         self.sync()?;
         for user in outranked {
-            let lines = core.find_all(&user, usize::MAX)?;
-            let older: Vec<Stretch> = lines.iter().skip(1).map(Stretch::of).collect();
-            self.blank(older.iter())?;
+            self.blank_older(&core.find_all(&user, usize::MAX)?)?;
         }
         let mut rebuilt = 0;
         for at in 0..self.writer.views.len() {
