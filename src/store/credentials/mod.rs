@@ -27,7 +27,7 @@ mod core;
 mod hold;
 mod index;
 mod journal;
-mod line;
+pub mod line;
 mod scan;
 mod view;
 
