@@ -9,10 +9,10 @@
 //! | 6 | [`gateway`] |
 //! | 5 | [`route`] |
 //! | 4 | [`endpoint`] |
-//! | 3 | [`tenant`] · `upkeep` · [`premises`] |
+//! | 3 | [`tenant`], [`upkeep`] · [`premises`] |
 //! | 2 | [`store`] |
 //! | 1 | [`disk`] · [`http`] · [`config`] · [`log`] · [`template`] |
-//! | 0 | [`account`], [`secret`], [`error`] |
+//! | 0 | [`account`], [`secret`], [`error`], [`lang`] |
 
 pub mod account;
 pub mod admin;
@@ -22,6 +22,7 @@ pub mod endpoint;
 pub mod error;
 pub mod gateway;
 pub mod http;
+pub mod lang;
 pub mod log;
 pub mod premises;
 pub mod route;
@@ -30,3 +31,4 @@ pub mod serve;
 pub mod store;
 pub mod template;
 pub mod tenant;
+pub mod upkeep;

@@ -27,7 +27,6 @@ systemd-socket-activate systemd
 chromium chromium
 node nodejs
 npm npm
-openssl openssl
 LIST
     # Where libfaketime lies depends on the architecture.
     compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || echo '/faketime libfaketime'

@@ -4,13 +4,15 @@ use std::sync::{Arc, LazyLock};
 
 use chrono::DateTime;
 use codeb_signup::account::{DisplayName, Email, Username};
+use codeb_signup::lang::{self, Languages};
 use codeb_signup::secret::{Ha1, Token};
 use codeb_signup::store::mail::Composer;
 use codeb_signup::template::Templates;
 
 /// The composer of a tenant.
 pub fn composer() -> Composer {
-    let templates = Arc::new(Templates::built_in().unwrap());
+    let languages = Arc::new(Languages::built_in().unwrap());
+    let templates = Arc::new(Templates::new(languages, None).unwrap());
     Composer::new(templates, "Sign-up <signup@a.example>", "https://a.example").unwrap()
 }
 
@@ -36,7 +38,8 @@ pub fn email(data: &[u8]) {
     assert!(email.domain().contains('.'));
     let token = Token::random().unwrap();
     let expires = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
-    let mail = COMPOSER.activation(&email, &user, &token, expires);
+    let language = lang::TAGS[text.len() % lang::TAGS.len()];
+    let mail = COMPOSER.activation(&email, &user, &token, expires, language);
     let mail = mail.unwrap_or_else(|_| panic!("no mail can be made for {text:?}")).formatted();
     let mail = String::from_utf8(mail).unwrap();
     let head = mail.split_once("\r\n\r\n").unwrap().0.replace("\r\n ", " ");

@@ -135,7 +135,12 @@ pub fn state(data: &[u8]) {
     assert!(!view.split(|&b| b == b'\n').any(|line| line.starts_with(b"joe:")), "shut, but in");
     let pickup = Arc::new(Pickup::new(Arc::new(RealDisk), &dir.join("staging"), dir, None));
     fs::write(dir.join("staging").join(format!("{}.eml", token.hex())), data).unwrap();
-    drop(pickup.orphans(UNIX_EPOCH + Duration::from_secs(1_800_000_000)).unwrap());
+    let later = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    assert_eq!(pickup.orphans(later).unwrap().filter_map(Result::ok).count(), 1);
+    credentials.compact().unwrap();
+    credentials.expire_all(now).unwrap();
+    let again = credentials.create(&account(&user, token), ());
+    assert!(matches!(again, Err(NotMade::Taken)), "a compaction lost a name");
 }
 
 fn account(user: &Username, token: codeb_signup::secret::TokenId) -> NewAccount<'_> {
@@ -154,5 +159,6 @@ fn account(user: &Username, token: codeb_signup::secret::TokenId) -> NewAccount<
         created: DateTime::from_timestamp(1_799_999_000, 0).unwrap(),
         expires: DateTime::from_timestamp(1_800_000_100, 0).unwrap(),
         token,
+        language: "en",
     }
 }
