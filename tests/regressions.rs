@@ -11,7 +11,8 @@ use std::path::Path;
 fn no_seed_and_no_regression_breaks_a_case() {
     for (name, case) in cases::ALL {
         for kind in ["seeds", "regressions"] {
-            let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz").join(kind).join(name);
+            let dir =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz").join(kind).join(name);
             let Ok(entries) = fs::read_dir(&dir) else { continue };
             for entry in entries {
                 let file = entry.unwrap().path();

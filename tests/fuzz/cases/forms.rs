@@ -5,8 +5,7 @@ use codeb_signup::http::{Body, Form, FormError, Params, Request};
 const NAMES: [&str; 3] = ["a", "user", "captcha_token"];
 
 fn read(content_type: &[u8], body: &[u8]) -> Result<[Option<String>; 3], FormError> {
-    let params: Params =
-        [(b"CONTENT_TYPE".to_vec(), content_type.to_vec())].into_iter().collect();
+    let params: Params = [(b"CONTENT_TYPE".to_vec(), content_type.to_vec())].into_iter().collect();
     let request = Request { params, whole: true, body: Body::Whole(body.to_vec()) };
     Form::read(&request, NAMES).map(Form::into_values)
 }
@@ -28,9 +27,8 @@ pub fn urlencoded(data: &[u8]) {
             }
         }
         Err(_) => {
-            let replaced = |(n, v): &(String, String)| {
-                NAMES.contains(&n.as_str()) && v.contains('\u{fffd}')
-            };
+            let replaced =
+                |(n, v): &(String, String)| NAMES.contains(&n.as_str()) && v.contains('\u{fffd}');
             let twice = NAMES.iter().any(|name| count(name) > 1);
             assert!(twice || theirs.iter().any(replaced), "refused without a reason");
         }

@@ -26,3 +26,9 @@ pub const ALL: [(&str, Case); 10] = [
     ("spool", spool::spool),
     ("state", spool::state),
 ];
+
+/// The case of this name.
+pub fn by_name(name: &str) -> Case {
+    let found = ALL.iter().find(|(known, _)| *known == name);
+    found.unwrap_or_else(|| panic!("{name:?} is no case")).1
+}
