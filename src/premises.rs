@@ -153,7 +153,8 @@ impl Premises<'_> {
         let languages = Languages::built_in().map_err(|error| {
             Wrong::new(format!("needs the languages: {error}"), "build it anew")
         })?;
-        Templates::new(Arc::new(languages), Some(templates)).map(drop).map_err(|fault| {
+        let read = Templates::new(Arc::new(languages), Some(templates));
+        read.and_then(|read| read.try_out()).map_err(|fault| {
             let path = fault.path().unwrap_or(templates);
             let why = format!("has a broken template: {}: {}", path.display(), fault.cause());
             Wrong::new(why, fix)

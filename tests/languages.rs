@@ -46,7 +46,8 @@ fn decoded_subject(mail: &Mail) -> String {
     let mut before_encoded = false;
     for word in mail.header("Subject").unwrap().split_whitespace() {
         let code = word.strip_prefix("=?utf-8?b?").and_then(|rest| rest.strip_suffix("?="));
-        if !subject.is_empty() && !(before_encoded && code.is_some()) {
+        let apart = !before_encoded || code.is_none();
+        if apart && !subject.is_empty() {
             subject.push(' ');
         }
         before_encoded = code.is_some();

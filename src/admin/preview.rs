@@ -45,7 +45,9 @@ pub fn preview(
             let languages = &templates.languages;
             let language = languages.get(lang).unwrap_or(languages.default());
             let token = token.reveal();
-            let page = Page { kind, user: Some(USER), token: Some(&token) };
+            let about_somebody = matches!(kind, PageKind::Active | PageKind::Click);
+            let user = Some(USER).filter(|_| about_somebody);
+            let page = Page { kind, user, token: Some(&token) };
             page.html(tenant, &templates, &composer, language, "preview")?.into_bytes()
         }
         None => {

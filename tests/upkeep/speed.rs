@@ -57,6 +57,7 @@ fn dead_space_does_not_slow_sign_ups_and_compaction_brings_the_size_back() {
     println!("compacted in {:?}: {:?}", started.elapsed(), reports[0]);
     assert!(reports[0].before > 100_000_000 && reports[0].after < 51_000_000);
     println!("compacted file: {:?}", sign_ups(&site, "c"));
+    println!("another empty file: {:?}", sign_ups(&Site::new("speed-again"), "d"));
     assert_eq!(site.comments().len(), comments);
     assert_eq!(site.accounts().len(), accounts.len() + SIGN_UPS as usize);
     site.assert_view();

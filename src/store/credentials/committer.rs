@@ -23,7 +23,7 @@ use crate::log;
 const BATCH: usize = 256;
 /// A batch that takes longer than this is stuck, and no more than the allowed number of callers
 /// waits behind it.
-const STUCK: Duration = Duration::from_millis(250);
+const STUCK: Duration = Duration::from_secs(1);
 
 /// What goes along with a change: dropped once the account is known not to be there, left where it
 /// is when that is not known.
