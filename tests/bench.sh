@@ -1,8 +1,9 @@
 #!/bin/sh
-# How fast is it? tests/bench.sh [quick|full]; full takes about a quarter of an hour, quick (the
+# How fast is it? tests/bench.sh [quick|full] [PART]; full takes about a quarter of an hour, quick (the
 # default) under two minutes once it is built. The full run's table and plot go to
 # tests/bench/results/. Installs nginx, wrk, strace and PHP-FPM where they are missing and that is
-# allowed; only nginx and wrk are needed.
+# allowed; only nginx and wrk are needed. PART is one of gateway, captcha, sign-up, activation,
+# latency, calls, crate, processes, sizes, php.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -27,4 +28,4 @@ for tool in nginx wrk; do
 done
 PATH="$PATH:/usr/sbin"
 export PATH
-exec cargo bench --quiet --bench bench -- "${1:-quick}"
+exec cargo bench --quiet --bench bench -- "${@:-quick}"

@@ -24,15 +24,16 @@ fn main() {
     // Cargo adds `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] | ["full"] => contest::run(&contest::FULL),
-        ["quick"] => contest::run(&contest::QUICK),
+        ["full", part @ ..] => contest::run(&contest::FULL, part.first().copied()),
+        [] => contest::run(&contest::QUICK, None),
+        ["quick", part @ ..] => contest::run(&contest::QUICK, part.first().copied()),
         ["answer", kind] => gateways::answer(kind),
         ["accounts", count, dir] => {
             let count = count.parse().expect("a number of accounts");
             accounts::write(dir.as_ref(), count, 0);
         }
         _ => {
-            eprintln!("usage: bench [quick|full] | accounts COUNT STATE-DIRECTORY");
+            eprintln!("usage: bench [quick|full [PART]] | accounts COUNT STATE-DIRECTORY");
             std::process::exit(64);
         }
     }

@@ -57,46 +57,75 @@ struct Contest<'a> {
     report: Report,
 }
 
-/// Measures, prints and writes everything.
-pub fn run(effort: &Effort) {
+/// Measures, prints and writes everything, or `part` alone.
+pub fn run(effort: &Effort, part: Option<&str>) {
     gateways::raise_descriptor_limit();
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("b{}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
     let started = Instant::now();
     println!("smallest / median / largest of {} rounds; ratios within a round", effort.rounds);
     let mut contest = Contest { effort, dir: dir.clone(), report: Report::default() };
-    contest.gateway();
-    let main = contest.site("own", Backend::Program(1, "own"), 0);
-    let (line, mail) = main.example();
-    contest.captcha(&main);
-    contest.sign_up(&main, &line, &mail);
-    contest.activation(&main, &line);
-    contest.latency(&main, &line, &mail);
-    contest.system_calls(&main);
-    drop(main);
-    contest.processes();
-    contest.published_crate(&line, &mail);
-    contest.sizes();
-    contest.php_with_accounts();
-    contest.cgi();
+    let wants = |name: &str| part.is_none_or(|part| part == name);
+    if wants("gateway") {
+        contest.gateway();
+    }
+    contest.main_job(&wants);
+    if wants("processes") {
+        contest.processes();
+    }
+    if wants("sizes") {
+        contest.sizes();
+        contest.cgi();
+    }
+    if wants("php") {
+        contest.php_with_accounts();
+    }
     let (goals, met) = contest.report.goals();
     println!("{met} of {goals} goals met, in {} s", started.elapsed().as_secs());
-    // Only the full run's figures are worth keeping.
-    let results = match effort.is_full {
-        true => Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/results"),
-        false => PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
-    };
-    fs::create_dir_all(&results).unwrap();
-    contest.report.write(&results.join(format!("{}.json", effort.name)), &machine());
-    let sites = contest.dir.join("plot.svg");
-    if sites.exists() {
-        fs::copy(sites, results.join(format!("{}.svg", effort.name))).unwrap();
+    if part.is_none() {
+        contest.keep_results();
     }
-    println!("written to {}", results.display());
     fs::remove_dir_all(dir).unwrap();
 }
 
 impl Contest<'_> {
+    /// One process, without accounts at first.
+    fn main_job(&mut self, wants: &dyn Fn(&str) -> bool) {
+        let main = self.site("own", Backend::Program(1, "own"), 0);
+        let (line, mail) = main.example();
+        if wants("captcha") {
+            self.captcha(&main);
+        }
+        if wants("sign-up") {
+            self.sign_up(&main, &line, &mail);
+        }
+        if wants("activation") {
+            self.activation(&main, &line);
+        }
+        if wants("latency") {
+            self.latency(&main, &line, &mail);
+        }
+        if wants("calls") {
+            self.system_calls(&main);
+        }
+        if wants("crate") {
+            self.published_crate(&main, &line, &mail);
+        }
+    }
+
+    /// Only the full run's figures are worth a place in the repository.
+    fn keep_results(&self) {
+        let results = match self.effort.is_full {
+            true => Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/results"),
+            false => PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
+        };
+        fs::create_dir_all(&results).unwrap();
+        let name = self.effort.name;
+        self.report.write(&results.join(format!("{name}.json")), &machine());
+        fs::copy(self.dir.join("plot.svg"), results.join(format!("{name}.svg"))).unwrap();
+        println!("written to {}", results.display());
+    }
+
     fn site(&self, name: &str, backend: Backend, accounts: u64) -> Site {
         Site::start(&self.dir.join(name), backend, accounts)
     }
@@ -195,7 +224,10 @@ impl Contest<'_> {
         let floor = Activations::new(&self.dir.join("floor-a"), line, &view_line, 100_000);
         let (turn, length) = (self.effort.turn, line.len() as u64);
         let results = self.rounds(&mut [
-            Box::new(|| main.activations(8, turn).per_second),
+            Box::new(|| {
+                main.sign_ups(32, turn);
+                main.activations(8, turn).per_second
+            }),
             Box::new(|| floor.measure(8, turn, length).per_second),
         ]);
         let floor = ("bare disk", &results[1][..]);
@@ -265,9 +297,8 @@ impl Contest<'_> {
     }
 
     /// The same with the published crate, for whoever wonders.
-    fn published_crate(&mut self, line: &[u8], mail: &[u8]) {
+    fn published_crate(&mut self, own: &Site, line: &[u8], mail: &[u8]) {
         let site = self.site("crate", Backend::Program(1, "fastcgi-crate"), 0);
-        let own = self.site("own-again", Backend::Program(1, "own"), 0);
         let floor = SignUps::new(&self.dir.join("floor-c"), line, mail);
         let (turn, seconds) = (self.effort.turn, self.seconds());
         let results = self.rounds(&mut [

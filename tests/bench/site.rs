@@ -56,11 +56,22 @@ impl Site {
         if with_files && (accounts > 0 || matches!(backend, Backend::Php)) {
             accounts::write(&dir.join("state"), accounts, 0);
         }
-        let processes = if let Backend::Program(count, _) = backend { count } else { 1 };
+        let mut processes = 1;
+        if let Backend::Program(count, gateway) = backend {
+            processes = count;
+            fs::write(dir.join("config.toml"), configuration(dir, gateway)).unwrap();
+        }
         let sockets: Vec<PathBuf> = (1..=processes).map(|n| dir.join(format!("s{n}"))).collect();
         let (nginx, address) = nginx(dir, &sockets, backend);
         let started = Instant::now();
         let processes = sockets.iter().map(|socket| start(dir, socket, backend)).collect();
+        for socket in sockets {
+            // Each is asked in turn; one that is not there yet would be a refusal.
+            while UnixStream::connect(&socket).is_err() {
+                assert!(started.elapsed() < Duration::from_secs(60), "{backend:?} does not start");
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
         let mut visitor = Visitor::new(address);
         while !visitor.try_get("/captcha.ashx").is_ok_and(|reply| reply.status == 200) {
             let log = || fs::read_to_string(dir.join("log")).unwrap_or_default();
@@ -173,11 +184,9 @@ pub fn wrk(address: SocketAddr, path: &str, clients: usize, seconds: u64) -> f64
 fn start(dir: &Path, socket: &Path, backend: Backend) -> Process {
     let log = dir.join("log");
     match backend {
-        Backend::Program(_, gateway) => {
-            let config = dir.join("config.toml");
-            fs::write(&config, configuration(dir, gateway)).unwrap();
+        Backend::Program(..) => {
             let mut command = Command::new(PROGRAM);
-            command.arg("serve").arg("--config").arg(config);
+            command.arg("serve").arg("--config").arg(dir.join("config.toml"));
             command.arg("--listen").arg(format!("unix:{}", socket.display()));
             Process::start(command.stdin(Stdio::null()), &log)
         }
@@ -208,7 +217,7 @@ fn start(dir: &Path, socket: &Path, backend: Backend) -> Process {
 
 /// The configuration: what is required, and a trusted proxy, so that each visitor can come from an
 /// address of his own on a kept connection.
-pub fn configuration(dir: &Path, gateway: &str) -> String {
+fn configuration(dir: &Path, gateway: &str) -> String {
     let dir = dir.display();
     format!(
         "gateway = \"{gateway}\"\ntrusted_proxies = [\"127.0.0.1/32\"]\n[tenant.\"{HOST}\"]\n\
