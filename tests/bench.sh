@@ -3,7 +3,7 @@
 # default) under two minutes once it is built. The full run's table and plot go to
 # tests/bench/results/. Installs nginx, wrk, strace and PHP-FPM where they are missing and that is
 # allowed; only nginx and wrk are needed. PART is one of gateway, captcha, sign-up, activation,
-# latency, calls, crate, processes, sizes, php.
+# latency, calls, crate, processes, sizes, php. BENCH_DIR=DIR measures the disk that DIR is on.
 set -eu
 cd "$(dirname "$0")/.."
 
