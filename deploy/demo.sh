@@ -12,13 +12,15 @@ set -euo pipefail
 usage() {
     cat <<'TEXT'
 usage: deploy/demo.sh [--port N] [--dir DIR] [--realm REALM] [--gateway own|fastcgi-crate]
-                      [--profile release|dev]
+                      [--profile release|dev] [--set 'KEY = VALUE']...
 
   --port N        where nginx listens, on 127.0.0.1 (8080)
   --dir DIR       where accounts, mails and logs are kept (target/demo)
   --realm REALM   the realm of new accounts (localhost); HA1s of another realm do not fit it
   --gateway NAME  which FastCGI responder serves (own)
   --profile NAME  cargo's profile (release)
+  --set LINE      one more line of the tenant's configuration, as deploy/config.toml has them; the
+                  demo itself sets resend = true
 
 example: deploy/demo.sh --port 8081 --dir /tmp/demo
 TEXT
@@ -29,6 +31,7 @@ die() { local code=$1; shift; say "$*"; exit "$code"; }
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 port=8080 dir=$repo/target/demo realm=localhost gateway=own profile=release
+settings=('resend = true')
 while (($#)); do
     case $1 in
         --port | --dir | --realm | --gateway | --profile)
@@ -40,6 +43,16 @@ while (($#)); do
             name=${1%%=*}
             printf -v "${name#--}" '%s' "${1#*=}"
             shift
+            ;;
+        --set)
+            (($# >= 2)) || die 64 "--set needs a value (see --help)"
+            [[ $2 =~ ^[a-z_]+\ *=\ *[^$'\n']+$ ]] || die 64 "--set '$2' is not KEY = VALUE"
+            # What is set again counts; TOML has a key once.
+            for index in "${!settings[@]}"; do
+                [[ ${settings[index]%%[ =]*} != "${2%%[ =]*}" ]] || unset "settings[index]"
+            done
+            settings+=("$2")
+            shift 2
             ;;
         -h | --help) usage; exit 0 ;;
         *) usage >&2; exit 64 ;;
@@ -141,9 +154,10 @@ fi
 mkdir -p "$dir"/{bin,html,nginx,log,run,state,pickup} 2>/dev/null || die 73 "cannot write in $dir: choose another with --dir"
 cd "$dir"
 
-# One demo a directory. Children close descriptor 9, so the lock goes with this script.
+# One demo a directory. Services close descriptor 9, so the lock goes with this script (and with the
+# short sleep that it may be in when it is killed).
 exec 9>>run/lock
-flock -n 9 || die 75 "a demo is running in $dir already (process $(cat run/demo.pid 2>/dev/null || echo unknown)): stop it, or choose another with --dir"
+flock -w 2 9 || die 75 "a demo is running in $dir already (process $(cat run/demo.pid 2>/dev/null || echo unknown)): stop it, or choose another with --dir"
 echo $$ >run/demo.pid
 
 # What a killed demo left running in this very directory, known by its pid file and its place.
@@ -188,6 +202,7 @@ base_url = "http://127.0.0.1:$port"
 state = "$dir/state"
 pickup = "$dir/pickup"
 mail_from = "noreply@localhost.localdomain"
+$(printf '%s\n' "${settings[@]}")
 TOML
 if ((${#as_owner[@]})); then
     chown -R "$owner:$group" bin html nginx nginx.conf config.toml log run
@@ -197,9 +212,9 @@ chmod 700 state
 
 # --- start ---------------------------------------------------------------------------------------
 
-# A socket's path has at most 107 bytes and DIR may be longer: this one is the same file, named short.
+# The sockets are named relative to DIR: a whole path may be longer than the 107 bytes that it can have.
 for number in 1 2; do
-    start "$number" "${as_owner[@]}" bin/codeb-signup serve --config config.toml --listen "unix:/proc/self/cwd/run/$number.sock"
+    start "$number" "${as_owner[@]}" bin/codeb-signup serve --config config.toml --listen "unix:run/$number.sock"
 done
 
 early_log=()

@@ -15,9 +15,15 @@ RUN=${RUN:-/run/codeb-signup}
 PROCESSES=${PROCESSES:-"1 2"}
 export CODEB_SIGNUP_CONFIG
 
-# A pid file may outlive its process, and the number may be another's by now.
+# Sets `pid` where process $1 runs. A pid file may outlive its process, and the number may be another's
+# by now; the program's file may have been replaced since.
 running() {
-    pid=$(cat "$RUN/$1.pid" 2>/dev/null) && [ "$(readlink "/proc/$pid/exe")" = "$(readlink -f "$PROGRAM")" ]
+    pid=$(cat "$RUN/$1.pid" 2>/dev/null) || return 1
+    path=$(readlink -f "$PROGRAM")
+    case $(readlink "/proc/$pid/exe") in
+        "$path" | "$path (deleted)") return 0 ;;
+        *) return 1 ;;
+    esac
 }
 
 start() {
@@ -39,10 +45,21 @@ stop() {
     rm -f "$RUN/$1.pid" "$RUN/$1.sock"
 }
 
+# The new process takes the path while the old one still accepts, so that nothing is left waiting in a
+# socket that nobody accepts from. The old one then answers what it has, and ends by itself.
+restart() {
+    running "$1" || { start "$1"; return; }
+    old=$pid
+    rm -f "$RUN/$1.pid" "$RUN/$1.sock"
+    start "$1"
+    sleep 1 # for who was just connecting
+    kill "$old"
+}
+
 case ${1:-} in
     start) for number in $PROCESSES; do start "$number"; done ;;
     stop) for number in $PROCESSES; do stop "$number"; done ;;
-    # One after the other: nginx asks the one that is there.
-    restart) for number in $PROCESSES; do stop "$number"; start "$number"; done ;;
+    # One after the other: in the instant without a path, nginx asks the other.
+    restart) for number in $PROCESSES; do restart "$number"; done ;;
     *) echo "usage: $0 start | stop | restart" >&2; exit 64 ;;
 esac

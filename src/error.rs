@@ -118,6 +118,8 @@ pub enum Refusal {
     Taken,
     /// An activation link that is unknown, expired or used.
     Link,
+    /// The tenant takes no new accounts; asking again is of use after this time.
+    Closed(Duration),
 }
 
 /// Why an endpoint has no good answer.

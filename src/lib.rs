@@ -1,18 +1,18 @@
 //! Self-hosted account sign-up as a FastCGI and CGI program behind an existing web server.
 //!
-//! The floors, from the ground up; imports go down only:
+//! The floors, from the ground up. Imports go down only, and on one floor not across a `·`:
 //!
 //! | floor | modules |
 //! |---|---|
 //! | 8 | `main` |
-//! | 7 | [`serve`], [`admin`] |
+//! | 7 | [`serve`] · [`admin`] |
 //! | 6 | [`gateway`] |
 //! | 5 | [`route`] |
 //! | 4 | [`endpoint`] |
-//! | 3 | [`tenant`], `upkeep`, [`premises`] |
+//! | 3 | [`tenant`], [`upkeep`] · [`premises`] |
 //! | 2 | [`store`] |
-//! | 1 | [`disk`], [`http`], [`config`], [`log`], [`template`] |
-//! | 0 | [`account`], [`secret`], [`error`] |
+//! | 1 | [`disk`] · [`http`] · [`config`] · [`log`] · [`template`] |
+//! | 0 | [`account`], [`secret`], [`error`], [`lang`] |
 
 pub mod account;
 pub mod admin;
@@ -22,6 +22,7 @@ pub mod endpoint;
 pub mod error;
 pub mod gateway;
 pub mod http;
+pub mod lang;
 pub mod log;
 pub mod premises;
 pub mod route;
@@ -30,3 +31,4 @@ pub mod serve;
 pub mod store;
 pub mod template;
 pub mod tenant;
+pub mod upkeep;

@@ -11,14 +11,15 @@ use std::sync::Arc;
 use chrono::Utc;
 use serde::Serialize;
 
-use crate::config::Config;
+use crate::config::{Activation, Config};
 use crate::disk::{Disk, RealDisk};
-use crate::endpoint::{Call, activate, captcha, page, signup};
+use crate::endpoint::activate::{self, Activated};
+use crate::endpoint::{Call, captcha, page, resend, signup};
 use crate::error::{Error, Fault, Refusal};
 
 use crate::http::{Handler, Method, Request, Response};
+use crate::lang::Languages;
 use crate::log::{self, Level};
-use crate::template::Templates;
 use crate::tenant::{Tenant, Tenants};
 
 /// How long a browser may keep a preflight's answer, in seconds.
@@ -29,7 +30,6 @@ const PREFLIGHT_MAX_AGE: &str = "600";
 pub struct Router {
     config: Config,
     tenants: Tenants,
-    templates: Arc<Templates>,
 }
 
 /// What can be asked for.
@@ -38,6 +38,7 @@ enum Endpoint {
     Captcha,
     SignUp,
     Activate,
+    Resend,
 }
 
 impl Endpoint {
@@ -46,6 +47,7 @@ impl Endpoint {
             b"captcha.ashx" => Some(Self::Captcha),
             b"signup.ashx" => Some(Self::SignUp),
             b"activate.ashx" => Some(Self::Activate),
+            b"resend.ashx" => Some(Self::Resend),
             _ => None,
         }
     }
@@ -55,14 +57,16 @@ impl Endpoint {
             Self::Captcha => "captcha",
             Self::SignUp => "signup",
             Self::Activate => "activate",
+            Self::Resend => "resend",
         }
     }
 
     /// The `Allow` header of a 405.
-    fn methods(self) -> &'static str {
-        match self {
-            Self::Captcha | Self::Activate => "GET, HEAD",
-            Self::SignUp => "POST",
+    fn methods(self, tenant: &Tenant) -> &'static str {
+        match (self, tenant.config.activation) {
+            (Self::SignUp | Self::Resend, _) => "POST",
+            (Self::Activate, Activation::Click) => "GET, HEAD, POST",
+            (Self::Captcha | Self::Activate, _) => "GET, HEAD",
         }
     }
 }
@@ -71,9 +75,18 @@ impl Router {
     /// Opens every tenant's stores on the machine's disk.
     pub fn open(config: &Config) -> Result<Self, Fault> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let templates = Arc::new(Templates::built_in()?);
-        let tenants = Tenants::new(config, &disk, &templates)?;
-        Ok(Self { config: config.clone(), tenants, templates })
+        let languages = Languages::built_in().map_err(|broken| {
+            Fault::pathless("read the languages", std::io::Error::other(broken))
+        })?;
+        let tenants = Tenants::new(config, &disk, &Arc::new(languages))?;
+        Ok(Self { config: config.clone(), tenants })
+    }
+
+    /// Every tenant once, in the order of their hosts.
+    pub fn tenants(&self) -> Vec<Arc<Tenant>> {
+        let mut tenants: Vec<_> = self.tenants.all().cloned().collect();
+        tenants.sort_by(|a, b| a.config.host.cmp(&b.config.host));
+        tenants
     }
 
     /// Reads every tenant's accounts and finishes what a crash left, so that the first request does
@@ -92,7 +105,8 @@ impl Router {
         let Some(client) = request.client(&self.config.trusted_proxies).filter(|_| arrived) else {
             return self.refuse("request", None, None, Refusal::LostParameters);
         };
-        let Some(endpoint) = Endpoint::of(request) else {
+        let endpoint = Endpoint::of(request);
+        let Some(endpoint) = endpoint.filter(|found| self.is_on(*found)) else {
             return self.refuse("request", None, Some(client), Refusal::UnknownPath);
         };
         let host = request.host();
@@ -100,9 +114,17 @@ impl Router {
             self.log_unknown_host(&host, client);
             return refusal_json(&Refusal::UnknownHost);
         };
+        if endpoint == Endpoint::Resend && !tenant.config.resend {
+            return self.refuse("request", Some(tenant), Some(client), Refusal::UnknownPath);
+        }
         let call = Call { request, tenant, client, now: Utc::now(), user: OnceCell::new() };
         let response = self.dispatch(endpoint, &call);
         with_cors(response, request, tenant)
+    }
+
+    /// Whether any tenant has this endpoint.
+    fn is_on(&self, endpoint: Endpoint) -> bool {
+        endpoint != Endpoint::Resend || self.tenants.any_resends()
     }
 
     fn dispatch(&self, endpoint: Endpoint, call: &Call<'_>) -> Response {
@@ -110,13 +132,17 @@ impl Router {
             (Endpoint::Captcha, Some(Method::Get)) => self.captcha(call),
             (Endpoint::Captcha, Some(Method::Head)) => self.captcha(call).without_body(),
             (Endpoint::SignUp, Some(Method::Post)) => self.sign_up(call),
-            (Endpoint::Activate, Some(Method::Get)) => self.activate(call),
+            (Endpoint::Activate, Some(Method::Get)) => self.activate(call, activate::get),
+            (Endpoint::Activate, Some(Method::Post)) if is_clicked(call.tenant) => {
+                self.activate(call, activate::post)
+            }
             (Endpoint::Activate, Some(Method::Head)) => page::head(),
-            (Endpoint::Captcha | Endpoint::SignUp, Some(Method::Options))
+            (Endpoint::Resend, Some(Method::Post)) => self.resend(call),
+            (Endpoint::Captcha | Endpoint::SignUp | Endpoint::Resend, Some(Method::Options))
                 if allowed_origin(call.request, call.tenant).is_some() =>
             {
                 Response::empty(204)
-                    .header("Access-Control-Allow-Methods", endpoint.methods())
+                    .header("Access-Control-Allow-Methods", endpoint.methods(call.tenant))
                     .header("Access-Control-Allow-Headers", "Content-Type")
                     .header("Access-Control-Max-Age", PREFLIGHT_MAX_AGE)
             }
@@ -124,7 +150,7 @@ impl Router {
                 endpoint.name(),
                 Some(call.tenant),
                 Some(call.client),
-                Refusal::Method(endpoint.methods()),
+                Refusal::Method(endpoint.methods(call.tenant)),
             ),
         }
     }
@@ -151,19 +177,41 @@ impl Router {
         }
     }
 
-    fn activate(&self, call: &Call<'_>) -> Response {
-        let page = match activate::get(call) {
-            Ok(user) => {
+    fn resend(&self, call: &Call<'_>) -> Response {
+        #[derive(Serialize)]
+        struct Accepted {
+            ok: bool,
+        }
+        match resend::post(call) {
+            Ok(after) => {
+                self.log(Endpoint::Resend, call, "ok", None);
+                Response::json(200, to_json(&Accepted { ok: true })).after(after)
+            }
+            Err(error) => self.fail(Endpoint::Resend, call, error),
+        }
+    }
+
+    fn activate(
+        &self,
+        call: &Call<'_>,
+        act: fn(&Call<'_>) -> Result<Activated, Error>,
+    ) -> Response {
+        let page = match act(call) {
+            Ok(Activated::Enabled(user)) => {
                 self.log(Endpoint::Activate, call, "ok", None);
-                page::activated(&self.templates, &user, &call.tenant.config.login_page)
+                page::activated(call, &user)
+            }
+            Ok(Activated::ToConfirm(user, token)) => {
+                self.log(Endpoint::Activate, call, "shown", None);
+                page::click(call, &user, &token)
             }
             Err(Error::Refused(refusal)) => {
                 self.log(Endpoint::Activate, call, code(&refusal), None);
-                page::refused(&self.templates)
+                page::refused(call)
             }
             Err(Error::Fault(fault) | Error::CaptchaUnavailable(fault)) => {
                 self.log(Endpoint::Activate, call, "server_error", Some(&fault));
-                page::failed(&self.templates)
+                page::failed(call)
             }
         };
         page.unwrap_or_else(|fault| self.fail(Endpoint::Activate, call, fault.into()))
@@ -230,6 +278,11 @@ impl Handler for Router {
     }
 }
 
+/// Whether a button activates here, and not the link itself.
+fn is_clicked(tenant: &Tenant) -> bool {
+    tenant.config.activation == Activation::Click
+}
+
 /// The `Origin` of the request, where the tenant lists it.
 fn allowed_origin(request: &Request, tenant: &Tenant) -> Option<String> {
     let origin = request.params.text("HTTP_ORIGIN")?;
@@ -259,6 +312,7 @@ fn code(refusal: &Refusal) -> &'static str {
         Refusal::RateLimited(_) => "rate_limited",
         Refusal::Taken => "conflict",
         Refusal::Link => "link_refused",
+        Refusal::Closed(_) => "signups_closed",
     }
 }
 
@@ -274,11 +328,14 @@ fn refusal_json(refusal: &Refusal) -> Response {
         Refusal::RateLimited(_) => (429, "Too many accounts from this address; try again later."),
         Refusal::Taken => (409, "This user name is taken."),
         Refusal::Link => (400, "Activation link is invalid or expired"),
+        Refusal::Closed(_) => (503, "Sign-up is closed here at the moment."),
     };
     let response = error_json(status, code(refusal), description);
     match refusal {
         Refusal::Method(allow) => response.header("Allow", *allow),
-        Refusal::RateLimited(wait) => response.header("Retry-After", wait.as_secs().to_string()),
+        Refusal::RateLimited(wait) | Refusal::Closed(wait) => {
+            response.header("Retry-After", wait.as_secs().to_string())
+        }
         _ => response,
     }
 }

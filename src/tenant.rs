@@ -8,6 +8,7 @@ use crate::account::Username;
 use crate::config::{Config, TenantConfig, View};
 use crate::disk::Disk;
 use crate::error::Fault;
+use crate::lang::Languages;
 use crate::store::captcha::Captcha;
 use crate::store::credentials::Credentials;
 use crate::store::mail::Composer;
@@ -23,6 +24,8 @@ const PRIVATE: u32 = 0o700;
 pub struct Tenant {
     /// The configuration.
     pub config: TenantConfig,
+    /// Where its files are.
+    pub disk: Arc<dyn Disk>,
     /// Captcha tokens.
     pub captcha: Captcha,
     /// Accounts for each client and hour.
@@ -33,6 +36,8 @@ pub struct Tenant {
     pub pickup: Arc<Pickup>,
     /// What mails say.
     pub composer: Composer,
+    /// What pages say, and in which languages.
+    pub templates: Arc<Templates>,
 }
 
 /// The tenants, by every host they are asked for.
@@ -48,7 +53,7 @@ impl Tenant {
         config: &TenantConfig,
         whole: &Config,
         disk: Arc<dyn Disk>,
-        templates: Arc<Templates>,
+        languages: Arc<Languages>,
     ) -> Result<Self, Fault> {
         let state = config.state.as_path();
         let spool = state.join("spool");
@@ -58,6 +63,7 @@ impl Tenant {
         };
         make(&spool)?;
         make(&config.staging)?;
+        let templates = Arc::new(Templates::new(languages, config.templates.as_deref())?);
         let views: Vec<&str> = config.views.iter().map(|View::Htdigest| "htdigest").collect();
         let wait = whole.lock_wait;
         let staging = config.staging.as_path();
@@ -77,9 +83,16 @@ impl Tenant {
                 wait,
                 whole.workers / 2,
             ),
-            pickup: Arc::new(Pickup::new(disk, staging, &config.pickup, config.pickup_group)),
-            composer: Composer::new(templates, &config.mail_from, &config.base_url)?,
+            pickup: Arc::new(Pickup::new(
+                disk.clone(),
+                staging,
+                &config.pickup,
+                config.pickup_group,
+            )),
+            composer: Composer::new(templates.clone(), &config.mail_from, &config.base_url)?,
+            templates,
             config: config.clone(),
+            disk,
         })
     }
 
@@ -94,12 +107,12 @@ impl Tenants {
     pub fn new(
         config: &Config,
         disk: &Arc<dyn Disk>,
-        templates: &Arc<Templates>,
+        languages: &Arc<Languages>,
     ) -> Result<Self, Fault> {
         let mut by_host = HashMap::new();
         let mut default = None;
         for tenant_config in &config.tenants {
-            let tenant = Tenant::new(tenant_config, config, disk.clone(), templates.clone())?;
+            let tenant = Tenant::new(tenant_config, config, disk.clone(), languages.clone())?;
             let tenant = Arc::new(tenant);
             for host in std::iter::once(&tenant_config.host).chain(&tenant_config.aliases) {
                 by_host.insert(host.clone(), tenant.clone());
@@ -114,6 +127,11 @@ impl Tenants {
     /// The tenant that serves `host` (folded, without port).
     pub fn for_host(&self, host: &str) -> Option<&Arc<Tenant>> {
         self.by_host.get(host).or(self.default.as_ref())
+    }
+
+    /// Whether any tenant lets mails be asked for again.
+    pub fn any_resends(&self) -> bool {
+        self.by_host.values().any(|tenant| tenant.config.resend)
     }
 
     /// Every tenant once.

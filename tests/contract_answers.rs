@@ -5,12 +5,10 @@
 mod common;
 
 use std::fs;
-use std::time::Duration;
 
-use common::http::Connection;
 use common::process::Process;
 use common::visitor::{URLENCODED, email, ha1, password};
-use common::{Form, Host, Reply, Setup, wait_for};
+use common::{Form, Host, Reply, Setup};
 
 fn assert_json(reply: &Reply, what: &str) {
     assert_eq!(reply.header("Content-Type"), Some("application/json; charset=utf-8"), "{what}");
@@ -196,19 +194,4 @@ fn nginx_answers_a_hanging_program_in_json() {
     host.responders[0].signal(nix::sys::signal::Signal::SIGCONT);
     assert_eq!(reply.outcome(), "504 server_error");
     assert_error(&reply, "504");
-}
-
-/// A body that never comes: nginx answers or closes by itself, and the program is not troubled.
-#[test]
-fn a_request_that_never_ends_holds_nobody_up() {
-    let host = Host::plain();
-    let visitor = host.visitor();
-    let mut slow = Connection::open(host.address(), visitor.address).unwrap();
-    slow.write(
-        b"POST /signup.ashx HTTP/1.1\r\nHost: accounts.example\r\nContent-Length: 99\r\n\r\nx",
-    )
-    .unwrap();
-    wait_for("a sign-up beside it", Duration::from_secs(5), || {
-        (visitor.sign_up("joe").outcome() == "200 -").then_some(())
-    });
 }

@@ -4,9 +4,11 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::http::Connection;
 use common::visitor::URLENCODED;
-use common::{Captcha, Host, Setup, raw};
+use common::{Captcha, Host, Setup, raw, wait_for};
 
 #[test]
 fn the_raw_byte_table_holds_with_the_own_gateway() {
@@ -61,4 +63,19 @@ fn several_requests_on_one_connection_are_kept_apart() {
         let reply = connection.ask(&visitor.posting(&form).bytes(true)).unwrap();
         assert_eq!(reply.outcome(), "200 -");
     }
+}
+
+/// A body that never comes: nginx answers or closes by itself, and the program is not troubled.
+#[test]
+fn a_request_that_never_ends_holds_nobody_up() {
+    let host = Host::plain();
+    let visitor = host.visitor();
+    let mut slow = Connection::open(host.address(), visitor.address).unwrap();
+    slow.write(
+        b"POST /signup.ashx HTTP/1.1\r\nHost: accounts.example\r\nContent-Length: 99\r\n\r\nx",
+    )
+    .unwrap();
+    wait_for("a sign-up beside it", Duration::from_secs(5), || {
+        (visitor.sign_up("joe").outcome() == "200 -").then_some(())
+    });
 }

@@ -1,199 +1,145 @@
-// The sign-up page: fetches a captcha, computes the HA1 here, sends the form, says what came of it.
+// The sign-up page until somebody fills it in: its language, its captcha. What checks and sends the form
+// is in signup-form.js, fetched when the first field is entered. The sign-in page uses the languages
+// alone.
 //
-// Promised: the password is never part of what is sent (its input has no name; the body is built
-// from the six fields of the API alone); one press makes one request; what was typed survives every
-// refusal. URLs are relative, so the page works under any path and any alias of the host.
+// Promised: one press makes one request; what was typed survives every refusal; a reload sends
+// nothing. URLs are relative, so the page works under any path and any alias of the host. No text is
+// here: all come from lang/XX.json, and the page itself has the English ones that are seen at once
+// (data-text, data-label).
 "use strict";
 
-// --- texts ---------------------------------------------------------------------------------------
-// All that this script says; what stands in the page itself is marked there by data-text. Names in
-// {braces} are filled in by say().
-
-const TEXT = {
-  password_show: "Show",
-  password_hide: "Hide",
-  submit: "Create account",
-  submit_busy: "Creating your account…",
-  question_loading: "…",
-  question_missing: "not there yet",
-
-  check_one: "One thing needs your attention.",
-  check_many: "{count} things need your attention.",
-
-  user_empty: "Choose a user name.",
-  user_shape: "Use small letters a to z, digits, dot, hyphen and underscore, at most 64.",
-  user_suggest: "Use small letters a to z, digits, dot, hyphen and underscore; for example {example}.",
-  user_reserved: "This user name is kept for the operators. Choose another.",
-  user_taken: "This user name is taken. Choose another.",
-  name_empty: "Enter your name.",
-  name_shape: "Use at most 120 characters, without line breaks.",
-  email_empty: "Enter your e-mail address.",
-  email_shape: "This does not look like an e-mail address, such as alice@example.org.",
-  password_empty: "Choose a password.",
-  password_short: "Use at least {least} characters; this has {count}.",
-  answer_empty: "Enter the sum.",
-  answer_shape: "Enter the sum as a number, in digits.",
-  answer_wrong: "That was not the sum, or it was too old. Here is a new one.",
-  answer_renewed: "The sum had become too old; here is a new one.",
-
-  refused: "The form was refused. Check what you typed and try again.",
-  too_large: "That is too much text. Shorten your name or your address.",
-  wrong_host: "Sign-up is not open at this address ({host}). Use the address that the operator gave you.",
-  limited: "Too many accounts were made from your network. Try again at {time}.",
-  limited_minutes: "Too many accounts were made from your network. Try again at {time}, in about {minutes} minutes.",
-  limited_captcha: "Too many requests came from your network. Wait a moment, then ask for a new sum.",
-  failed: "Something failed on our side. No account was made; try again in a minute.",
-  unreachable: "The service cannot be reached just now. Try again in a minute; if a mail comes, your account was made.",
-  closed: "Sign-up is closed at the moment. Try again later.",
-  closed_until: "Sign-up is closed at the moment. Try again at {time}.",
-  no_captcha: "The service cannot give out sums just now. Try again in a minute.",
-  offline: "There is no connection. What you typed is kept; check your network and try again.",
-  slow: "The answer takes too long. Check your mail before you try again: your account may have been made.",
-
-  done_where: "We sent a mail to your mailbox at {domain}.",
-};
-
-/** The text `key`, with what is in braces filled in. */
-function say(key, values = {}) {
-  return TEXT[key].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
-}
-
-// --- MD5 (RFC 1321) ------------------------------------------------------------------------------
-// Digest authentication is defined over it; no browser offers it.
-
-const MD5_SHIFTS = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
-const MD5_SINES = Uint32Array.from({ length: 64 }, (_, i) => Math.floor(Math.abs(Math.sin(i + 1)) * 2 ** 32));
-
-/** The MD5 of a text's UTF-8 bytes, as 32 lower-case hex digits. */
-function md5(text) {
-  const message = new TextEncoder().encode(text);
-  const padded = new DataView(new ArrayBuffer(((message.length + 8) >> 6 << 6) + 64));
-  message.forEach((byte, at) => padded.setUint8(at, byte));
-  padded.setUint8(message.length, 0x80);
-  padded.setUint32(padded.byteLength - 8, message.length << 3, true);
-  padded.setUint32(padded.byteLength - 4, Math.floor(message.length / 2 ** 29), true);
-
-  const state = Uint32Array.of(0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476);
-  for (let block = 0; block < padded.byteLength; block += 64) {
-    let [a, b, c, d] = state;
-    for (let i = 0; i < 64; i++) {
-      const round = i >> 4;
-      const [mix, word] = [
-        () => [(b & c) | (~b & d), i],
-        () => [(b & d) | (c & ~d), 5 * i + 1],
-        () => [b ^ c ^ d, 3 * i + 5],
-        () => [c ^ (b | ~d), 7 * i],
-      ][round]();
-      const sum = (a + mix + MD5_SINES[i] + padded.getUint32(block + (word & 15) * 4, true)) | 0;
-      const by = MD5_SHIFTS[round][i & 3];
-      [a, d, c, b] = [d, c, b, (b + ((sum << by) | (sum >>> (32 - by)))) | 0];
-    }
-    [a, b, c, d].forEach((word, at) => { state[at] += word; });
-  }
-  const digest = new DataView(state.buffer.slice(0));
-  state.forEach((word, at) => digest.setUint32(at * 4, word, true));
-  return Array.from(new Uint8Array(digest.buffer), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-/** What digest authentication keeps instead of a password (RFC 7616 §3.4.2). */
-function ha1(user, realm, password) {
-  return md5(`${user}:${realm}:${password}`);
-}
-
-// --- rules ---------------------------------------------------------------------------------------
-// The server's rules, for an answer while typing; the server has the last word. Each check gives
-// null or the text to show.
-
-const PASSWORD_LEAST = 10;
-const RESERVED = ("admin administrator root system postmaster hostmaster webmaster abuse security noreply "
-  + "no-reply anonymous guest nobody . ..").split(" ");
-const DOT_ATOM = /^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*$/;
-const LABEL = /^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/;
-const FORBIDDEN_IN_NAME = /[\p{Cc}\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u;
-
-const CHECKS = {
-  user(value) {
-    if (!value) return say("user_empty");
-    if (!/^[a-z0-9_.-]{1,64}$/.test(value)) {
-      const example = value.normalize("NFKD").toLowerCase().trim().replace(/\s+/g, ".").replace(/[^a-z0-9_.-]/g, "").slice(0, 64);
-      return /[a-z0-9]/.test(example) ? say("user_suggest", { example }) : say("user_shape");
-    }
-    return RESERVED.includes(value) ? say("user_reserved") : null;
-  },
-  name(value) {
-    if (!value.trim()) return say("name_empty");
-    return FORBIDDEN_IN_NAME.test(value) || [...value.trim()].length > 120 ? say("name_shape") : null;
-  },
-  email(value) {
-    if (!value) return say("email_empty");
-    const at = value.lastIndexOf("@");
-    const [local, domain] = [value.slice(0, at), value.slice(at + 1)];
-    const labels = domain.split(".");
-    // A domain outside ASCII is the server's to judge.
-    const good = at > 0 && value.length <= 254 && local.length <= 64 && DOT_ATOM.test(local) && labels.length >= 2
-      && labels.every((label) => LABEL.test(label) || (/[^\x00-\x7f]/.test(label) && !/\s/.test(label)));
-    return good ? null : say("email_shape");
-  },
-  password(value) {
-    const count = [...value].length;
-    if (!count) return say("password_empty");
-    return count < PASSWORD_LEAST ? say("password_short", { least: PASSWORD_LEAST, count }) : null;
-  },
-  answer(value) {
-    if (!value.trim()) return say("answer_empty");
-    return /^[+-]?\d+$/.test(value.trim()) ? null : say("answer_shape");
-  },
-};
-
-// --- the page's parts ----------------------------------------------------------------------------
-
-const FIELDS = Object.keys(CHECKS);
 const part = (id) => document.getElementById(id);
-// Keyboards add blanks to words that they complete; no user name and no address has one.
-const TRIMMED = ["user", "email"];
-const valueOf = (field) => (TRIMMED.includes(field) ? part(field).value.trim() : part(field).value);
 
-/** Shows `message` at a field, or takes its error away (null). */
-function mark(field, message) {
-  part(`${field}-error`).textContent = message ?? "";
-  if (message) part(field).setAttribute("aria-invalid", "true");
+// --- languages -----------------------------------------------------------------------------------
+
+// The files in lang/, by what their speakers call them. A file that is not named here is used when
+// `?lang=` asks for it.
+const LANGUAGES = {
+  ar: "العربية", de: "Deutsch", en: "English", es: "Español", fr: "Français",
+  it: "Italiano", ja: "日本語", nl: "Nederlands", pl: "Polski", pt: "Português",
+};
+const OF_THE_PAGE = "en";
+const UNSEEN_AT_MOST_MS = 3000;
+
+const PASSWORD_LEAST = 10; // characters; the server never sees the password
+
+let texts = {};
+const said = new Map(); // id → what it says, for when the language changes
+
+/** The text `key`, with what is in braces filled in; in a right-to-left text each keeps its order. */
+function say(key, values = {}) {
+  const [open, close] = texts.dir === "rtl" ? ["\u2068", "\u2069"] : ["", ""];
+  return (texts[key] ?? "").replace(/\{(\w+)\}/g, (_, name) => open + values[name] + close);
+}
+
+/** Lets the element `id` say `key` (null: nothing), now and in any language chosen later. */
+function tell(id, key, values = () => ({})) {
+  said.set(id, { key, values });
+  if (!key || texts.dir) part(id).textContent = key ? say(key, values()) : "";
+}
+
+/** Takes a language over; false where there is no such file. */
+async function speak(tag) {
+  const { status, json } = await ask(`lang/${tag}.json`, { cache: "no-cache" });
+  if (status !== 200 || !json.dir) return false;
+  texts = json;
+  Object.assign(document.documentElement, { lang: tag, dir: texts.dir });
+  for (const element of document.querySelectorAll("[data-text]")) {
+    element.textContent = say(element.dataset.text, { least: PASSWORD_LEAST });
+  }
+  for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", say(element.dataset.label));
+  for (const [id, { key, values }] of said) tell(id, key, values);
+  part("language").value = tag;
+  return true;
+}
+
+/** The tags to try, best first: `?lang=`, the browser's, the page's own. */
+function wantedLanguages() {
+  const named = new URLSearchParams(location.search).get("lang")?.toLowerCase() ?? "";
+  const known = (tag) => [tag, tag.split("-")[0]].find((one) => Object.hasOwn(LANGUAGES, one));
+  const unknown = /^[a-z]{2,3}(-[a-z0-9]{2,8})*$/.test(named) ? named : null;
+  const browser = navigator.languages.map((tag) => known(tag.toLowerCase()));
+  return [...new Set([known(named) ?? unknown, ...browser, OF_THE_PAGE])].filter(Boolean);
+}
+
+/** Speaks the best language that there is. */
+async function speakBest() {
+  for (const tag of wantedLanguages()) if (await speak(tag)) break;
+  document.documentElement.classList.remove("waiting");
+  if (part("mute")) part("mute").hidden = Boolean(texts.dir);
+}
+
+/** The language menu's choice goes into the address, so that a reload and a link keep it. */
+async function chooseLanguage() {
+  const tag = part("language").value;
+  if (!await speak(tag)) return;
+  history.replaceState(history.state, "", `?lang=${tag}${location.hash}`);
+  for (const link of document.querySelectorAll("a[href*='login.html'], a[href*='signup.html']")) link.search = `lang=${tag}`;
+}
+
+// --- the form ------------------------------------------------------------------------------------
+
+// What the form is for: where it goes, and what is asked.
+const MODES = {
+  signup: {
+    url: "signup.ashx", fields: ["user", "name", "email", "password", "answer"],
+    texts: { "ask-title": "heading", lead: "lead", submit: "submit" }, busy: "submit_busy",
+  },
+  resend: {
+    url: "resend.ashx", fields: ["user", "email", "answer"],
+    texts: { "ask-title": "resend_heading", lead: "resend_lead", submit: "resend_button" }, busy: "resend_busy",
+  },
+};
+let mode = MODES.signup;
+
+/** Turns the form into one of the two; nothing typed is lost. */
+function setMode(name) {
+  mode = MODES[name];
+  for (const field of document.querySelectorAll("[data-mode]")) field.hidden = field.dataset.mode !== name;
+  for (const [id, key] of Object.entries(mode.texts)) tell(id, key);
+  for (const field of MODES.signup.fields) mark(field, null);
+  announce(null);
+}
+
+/** Without blanks at its ends (those of Unicode, as the server takes them). */
+const trimmed = (text) => text.replace(/^\p{White_Space}+|\p{White_Space}+$/gu, "");
+
+/** What a field says, as it is sent: no user name, address or sum begins or ends with a blank, which
+    keyboards add, and sums are in digits of ASCII. */
+function valueOf(field) {
+  const { value } = part(field);
+  if (field === "answer") return trimmed(value).replace(/[٠-٩۰-۹０-９]/g, (digit) => digit.charCodeAt(0) & 15);
+  return ["user", "email"].includes(field) ? trimmed(value) : value;
+}
+
+/** Shows the text `key` at a field, or takes its error away (null). */
+function mark(field, key, values) {
+  tell(`${field}-error`, key, values);
+  if (key) part(field).setAttribute("aria-invalid", "true");
   else part(field).removeAttribute("aria-invalid");
+  if (field === "user") part("suggestion").hidden = true;
 }
 
 /** Says something about the form as a whole, above it, to eyes and to screen readers. */
-function announce(message) {
-  part("summary").textContent = message ?? "";
-}
+const announce = (key, values) => tell("summary", key, values);
 
 /** Shows a refusal at its field and leads there. */
-function refuseAt(field, message) {
-  mark(field, message);
-  announce(say("check_one"));
+function refuseAt(field, key) {
+  mark(field, key);
+  announce("check_one");
   part(field).focus();
 }
 
 /** Shows a refusal that belongs to no field. */
-function refuse(message) {
-  announce(message);
+function refuse(key, values) {
+  announce(key, values);
   part("summary").focus();
-}
-
-/** Checks all fields, marks what is wrong, leads to the first; true when all is well. */
-function allWell() {
-  const wrong = FIELDS.filter((field) => {
-    const message = CHECKS[field](valueOf(field));
-    mark(field, message);
-    return message;
-  });
-  if (!wrong.length) return true;
-  announce(wrong.length === 1 ? say("check_one") : say("check_many", { count: wrong.length }));
-  part(wrong[0]).focus();
-  return false;
 }
 
 // --- the service ---------------------------------------------------------------------------------
 
 const ANSWER_WITHIN_MS = 40_000; // nginx gives up on the program after 30 s
+const SLOW_AFTER_MS = 6_000;
 const CAPTCHA_FRESH_MS = 14 * 60_000; // the server's default life is 15 minutes
 
 /** One request: the status (0 offline, -1 too slow), the JSON (or {}), the seconds of Retry-After. */
@@ -211,10 +157,11 @@ async function ask(url, options = {}) {
   }
 }
 
-/** The time of day `seconds` from now, as people here write it. */
+/** The time of day `seconds` from now, as people here write it; with the date where it is far. */
 function timeIn(seconds) {
   const then = new Date(Date.now() + seconds * 1000 + 59_999);
-  return then.toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" });
+  const date = seconds > 43_200 ? { day: "numeric", month: "long" } : {};
+  return then.toLocaleString(texts.dir && document.documentElement.lang, { ...date, hour: "2-digit", minute: "2-digit" });
 }
 
 let captcha = null; // { token, realm } of the question that is shown
@@ -224,181 +171,128 @@ let captchaTimer = 0;
 async function renewCaptcha() {
   captcha = null;
   clearTimeout(captchaTimer);
-  part("question").textContent = say("question_loading");
-  const { status, json } = await ask("captcha.ashx");
+  tell("question", "question_loading");
+  const { status, json, retryAfter } = await ask("captcha.ashx");
+  await spoken;
   if (status === 200 && json.token) {
     captcha = { token: json.token, realm: json.realm };
+    said.delete("question");
     part("question").textContent = `${json.question} =`;
     part("answer").value = "";
     mark("answer", null);
     captchaTimer = setTimeout(replaceOldCaptcha, CAPTCHA_FRESH_MS);
     return true;
   }
-  part("question").textContent = say("question_missing");
-  mark("answer", captchaTrouble(status, json.error));
+  tell("question", "question_missing");
+  if (json.error === "signups_closed") announce(...sentenceFor(status, json.error, retryAfter));
+  else mark("answer", ...(status === 429 ? ["limited_captcha"] : status >= 500 ? ["no_captcha"] : sentenceFor(status)));
   return false;
-}
-
-/** Why there is no captcha. */
-function captchaTrouble(status, error) {
-  if (status === 421) return say("wrong_host", { host: location.host });
-  if (status === 429) return say("limited_captcha");
-  if (status === 503) return say(error === "signups_closed" ? "closed" : "no_captcha");
-  if (status <= 0) return say(status ? "slow" : "offline");
-  return say("no_captcha");
 }
 
 /** A question that grew old while the page stood open; says so only where an answer is lost. */
 async function replaceOldCaptcha() {
   const answered = valueOf("answer") !== "";
-  if (await renewCaptcha() && answered) mark("answer", say("answer_renewed"));
+  if (await renewCaptcha() && answered) mark("answer", "answer_renewed");
 }
 
-/** The body of a sign-up: the six fields of the API, and nothing else. */
-function signUpBody() {
-  const user = valueOf("user");
-  return new URLSearchParams({
-    user,
-    name: valueOf("name"),
-    email: valueOf("email"),
-    ha1: ha1(user, captcha.realm, valueOf("password")),
-    captcha_token: captcha.token,
-    captcha_answer: valueOf("answer"),
-  });
-}
-
-/** Shows what the service answered to a sign-up that it did not accept. */
-async function showRefusal({ status, json, retryAfter }) {
-  if (status === 400 && json.error === "captcha_failed") {
-    if (await renewCaptcha()) refuseAt("answer", say("answer_wrong"));
-    return;
-  }
-  if (status === 400) {
-    refuseInvalid(json.error_description ?? "");
-    return;
-  }
-  if (status === 409) {
-    refuseAt("user", say("user_taken"));
-    return;
-  }
-  refuse(sentenceFor(status, json.error, retryAfter));
-}
-
-/** A 400 names the field that it is about. */
-function refuseInvalid(description) {
-  const [field] = /\b(user|name|email|ha1|captcha_answer)\b/.exec(description) ?? [];
-  if (field === "user") refuseAt("user", say(/reserved/.test(description) ? "user_reserved" : "user_shape"));
-  else if (field === "name") refuseAt("name", say("name_shape"));
-  else if (field === "email") refuseAt("email", say("email_shape"));
-  else refuse(say("refused"));
-}
-
-/** The sentence for a status that belongs to no field. */
-function sentenceFor(status, error, retryAfter) {
-  const time = timeIn(retryAfter);
+/** The sentence for a status that belongs to no field, and what is filled into it. */
+function sentenceFor(status, error, retryAfter = 0) {
   const minutes = Math.ceil(retryAfter / 60);
-  switch (status) {
-    case 0: return say("offline");
-    case -1: return say("slow");
-    case 413: return say("too_large");
-    case 421: return say("wrong_host", { host: location.host });
-    case 429: return minutes > 1 ? say("limited_minutes", { time, minutes }) : say("limited", { time });
-    case 500: return say("failed");
-    case 503:
-      if (error !== "signups_closed") return say("no_captcha");
-      return retryAfter ? say("closed_until", { time }) : say("closed");
-    default: return status > 500 ? say("unreachable") : say("refused");
-  }
+  const values = () => ({ time: timeIn(retryAfter), minutes, host: location.host });
+  const key = {
+    0: "offline", "-1": "slow", 404: "resend_off", 413: "too_large", 421: "wrong_host", 500: "failed",
+    429: minutes > 1 ? "limited_minutes" : "limited",
+    503: error !== "signups_closed" ? "no_captcha" : retryAfter ? "closed_until" : "closed",
+  }[status];
+  return [key ?? (status > 500 ? "unreachable" : "refused"), values];
 }
 
-let pressed = false; // a mouse button is down
+let rest = null; // settles once signup-form.js is here
 
-/** Does `then` once no mouse button is down: an error that appears in between moves the button away. */
-function whenReleased(then) {
-  if (pressed) addEventListener("click", () => setTimeout(then), { once: true, capture: true });
-  else then();
+/** Fetches the part that sends; false where it does not come. */
+function fetchRest() {
+  rest ??= new Promise((resolve) => {
+    const script = Object.assign(document.createElement("script"), { src: "signup-form.js" });
+    script.addEventListener("load", () => resolve(true));
+    script.addEventListener("error", () => {
+      rest = null;
+      resolve(false);
+    });
+    document.head.append(script);
+  });
+  return rest;
 }
 
-let busy = false; // a sign-up is under way: further presses do nothing
+let busy = false; // a request is under way: further presses do nothing
 
 /** Sends the form once. */
 async function submit(event) {
   event.preventDefault();
   if (busy) return;
   announce(null);
-  if (!allWell()) return;
-  if (!captcha) {
-    if (await renewCaptcha()) refuseAt("answer", say("answer_empty"));
-    else refuse(part("answer-error").textContent);
-    return;
-  }
   setBusy(true);
-  const answer = await ask("signup.ashx", { method: "POST", body: signUpBody() });
+  if (!texts.dir) spoken = speakBest();
+  await spoken;
+  if (!await fetchRest()) refuse("offline");
+  else if (texts.dir) await send();
   setBusy(false);
-  if (answer.status === 200 && answer.json.ok) showDone();
-  else await showRefusal(answer);
+}
+
+let slowTimer = 0;
+
+/** Says how it goes: to screen readers, and to eyes where the button does not say it already. */
+function progress(key, seen) {
+  part("status").classList.toggle("visually-hidden", !seen);
+  tell("status", key);
 }
 
 /** While busy the button stays focusable, so that a screen reader does not lose its place. */
 function setBusy(now) {
   busy = now;
+  clearTimeout(slowTimer);
+  if (now) slowTimer = setTimeout(() => progress("still_waiting", true), SLOW_AFTER_MS);
   part("submit").setAttribute("aria-disabled", String(now));
-  part("submit").textContent = say(now ? "submit_busy" : "submit");
-  part("status").textContent = now ? say("submit_busy") : "";
-}
-
-/** The form went through: says where the mail is, and forgets the password. */
-function showDone() {
-  const domain = valueOf("email").split("@").pop();
-  part("done-where").textContent = say("done_where", { domain });
-  part("form").reset();
-  showPassword(false);
-  showStep("done");
-  part("done-title").focus();
-}
-
-/** Back to an empty form. */
-function startAgain() {
-  showStep("ask");
-  part("user").focus();
-  renewCaptcha();
-}
-
-/** Which of the two sections is seen, and the step that it is. */
-function showStep(section) {
-  const done = section === "done";
-  part("ask").hidden = done;
-  part("done").hidden = !done;
-  part("step-form").classList.toggle("past", done);
-  part("step-form").toggleAttribute("aria-current", false);
-  part("step-mail").toggleAttribute("aria-current", false);
-  part(done ? "step-mail" : "step-form").setAttribute("aria-current", "step");
-}
-
-function showPassword(shown) {
-  part("password").type = shown ? "text" : "password";
-  part("reveal").setAttribute("aria-pressed", String(shown));
-  part("reveal").textContent = say(shown ? "password_hide" : "password_show");
+  tell("submit", now ? mode.busy : mode.texts.submit);
+  progress(now ? mode.busy : null, false);
 }
 
 // --- start ---------------------------------------------------------------------------------------
 
-for (const field of FIELDS) {
-  // An error shows when a field is left, and goes as soon as it is mended.
-  part(field).addEventListener("change", () => whenReleased(() => {
-    if (valueOf(field)) mark(field, CHECKS[field](valueOf(field)));
-  }));
-  part(field).addEventListener("input", () => {
-    if (part(field).hasAttribute("aria-invalid") && !CHECKS[field](valueOf(field))) mark(field, null);
-  });
+function showPassword(shown) {
+  part("password").type = shown ? "text" : "password";
+  part("reveal").setAttribute("aria-pressed", String(shown));
+  tell("reveal", shown ? "password_hide" : "password_show");
 }
-addEventListener("pointerdown", () => { pressed = true; }, true);
-for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => { pressed = false; }, true);
-part("reveal").addEventListener("click", () => showPassword(part("password").type === "password"));
-part("renew").addEventListener("click", async () => {
-  if (await renewCaptcha()) part("answer").focus();
+
+function startForm() {
+  part("reveal").addEventListener("click", () => showPassword(part("password").type === "password"));
+  part("renew").addEventListener("click", async () => {
+    if (await renewCaptcha()) part("answer").focus();
+  });
+  part("again").addEventListener("click", () => startAgain());
+  part("form").addEventListener("submit", submit);
+  part("form").addEventListener("focusin", fetchRest, { once: true });
+  part("submit").disabled = false;
+  const { done, sent } = history.state ?? {};
+  if (done || location.hash === "#resend") {
+    const show = () => (done ? showDone() : askAgain("", ""));
+    fetchRest().then((here) => (here ? show() : refuse("offline")));
+    return;
+  }
+  if (sent) announce("interrupted");
+  history.replaceState(null, "");
+  renewCaptcha();
+}
+
+let spoken = null; // settles once the page has its texts
+
+// Until these come, only who reads English sees the page: it would change under the reader's eyes.
+if (wantedLanguages()[0] !== OF_THE_PAGE) document.documentElement.classList.add("waiting");
+setTimeout(() => document.documentElement.classList.remove("waiting"), UNSEEN_AT_MOST_MS);
+document.addEventListener("DOMContentLoaded", () => {
+  part("language").replaceChildren(...Object.entries(LANGUAGES).map(([tag, name]) =>
+    Object.assign(new Option(name, tag), { lang: tag })));
+  part("language").addEventListener("change", chooseLanguage);
+  spoken = speakBest();
+  if (part("form")) startForm();
 });
-part("again").addEventListener("click", startAgain);
-part("form").addEventListener("submit", submit);
-part("submit").disabled = false;
-renewCaptcha();

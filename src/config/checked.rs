@@ -10,10 +10,9 @@ use toml::de::DeTable;
 
 use super::problem::{ConfigError, Wrong};
 use super::raw::{Keys, Section, Source};
-use super::{
-    Activation, Config, Gateway, LANGUAGES, LogTarget, Signups, TenantConfig, View, places, values,
-};
+use super::{Activation, Config, Gateway, LogTarget, Signups, TenantConfig, View, places, values};
 use crate::account::{Realm, Role};
+use crate::lang;
 
 const TOP_KEYS: [&str; 8] = [
     "listen",
@@ -209,7 +208,7 @@ fn tenant(host: String, section: Section<'_, '_>) -> Option<TenantConfig> {
         signups,
         activation,
         resend,
-        language: language.unwrap_or_else(|| LANGUAGES[0].into()),
+        language: language.unwrap_or_else(|| lang::DEFAULT.into()),
         templates,
         lines: section.lines.clone(),
     };

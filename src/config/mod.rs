@@ -34,9 +34,6 @@ pub const DEFAULT_FILE: &str = "/etc/codeb-signup/config.toml";
 /// The environment variable that names the file.
 pub const FILE_VARIABLE: &str = "CODEB_SIGNUP_CONFIG";
 
-/// The languages of pages and mails.
-pub const LANGUAGES: [&str; 1] = ["en"];
-
 /// Where the configuration stands: the flag, else `CODEB_SIGNUP_CONFIG`, else [`DEFAULT_FILE`].
 pub fn default_path(flag: Option<&Path>) -> PathBuf {
     let variable = || std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty());
@@ -199,7 +196,8 @@ pub struct TenantConfig {
     pub activation: Activation,
     /// Whether a lost mail can be asked for again.
     pub resend: bool,
-    /// The language of pages and mails where the visitor has named none; one of [`LANGUAGES`].
+    /// The language of pages and mails where the visitor has named none; one of
+    /// [`crate::lang::TAGS`].
     pub language: String,
     /// A directory of templates that outrank the built-in ones.
     pub templates: Option<PathBuf>,

@@ -8,8 +8,9 @@ use toml::de::DeValue;
 
 use super::problem::Wrong;
 use super::raw::is_a;
-use super::{Activation, Gateway, LANGUAGES, Signups, View};
+use super::{Activation, Gateway, Signups, View};
 use crate::account::{Realm, Role, Username};
+use crate::lang;
 
 /// Reads a text and hands it on.
 pub(super) fn text<T>(
@@ -166,10 +167,11 @@ pub(super) fn view(text: &str) -> Result<View, Wrong> {
 
 /// The language of pages and mails.
 pub(super) fn language(text: &str) -> Result<String, Wrong> {
-    if LANGUAGES.contains(&text) {
+    if lang::TAGS.contains(&text) {
         return Ok(text.to_owned());
     }
-    let fix = format!("write one of {}", LANGUAGES.map(|tag| format!("\"{tag}\"")).join(", "));
+    let tags: Vec<_> = lang::TAGS.iter().map(|tag| format!("\"{tag}\"")).collect();
+    let fix = format!("write one of {}", tags.join(", "));
     Err(Wrong::new(format!("is {text:?}, no language that is known here"), fix))
 }
 

@@ -16,8 +16,9 @@ pub struct Answer {
     pub realm: String,
 }
 
-/// Issues a captcha.
+/// Issues a captcha, where sign-up is open.
 pub fn get(call: &Call<'_>) -> Result<Answer, Error> {
+    call.must_be_open()?;
     let issued = call.tenant.captcha.issue(call.now_ms()).map_err(Error::CaptchaUnavailable)?;
     let realm = call.tenant.config.realm.to_string();
     Ok(Answer { question: issued.question, token: issued.token, realm })

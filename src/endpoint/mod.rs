@@ -4,15 +4,27 @@
 pub mod activate;
 pub mod captcha;
 pub mod page;
+pub mod resend;
 pub mod signup;
 
 use std::cell::OnceCell;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::http::Request;
+use crate::account::{Malformed, Username};
+use crate::config::Signups;
+use crate::error::{Error, Refusal};
+use crate::http::{Form, FormError, Request};
+use crate::lang::Language;
+use crate::store::Claim;
+use crate::store::captcha::Presented;
 use crate::tenant::Tenant;
+
+/// When to ask again whether sign-up is open: nobody knows, so it is only not too often.
+const CLOSED_FOR: Duration = Duration::from_secs(3600);
 
 /// A request on its way through an endpoint, with what `route` found out about it.
 #[derive(Debug)]
@@ -20,7 +32,7 @@ pub struct Call<'a> {
     /// The request.
     pub request: &'a Request,
     /// The tenant that was asked.
-    pub tenant: &'a Tenant,
+    pub tenant: &'a Arc<Tenant>,
     /// The client's address.
     pub client: IpAddr,
     /// When the request came.
@@ -30,6 +42,57 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// Whether the tenant takes new accounts.
+    fn must_be_open(&self) -> Result<(), Refusal> {
+        match self.tenant.config.signups {
+            Signups::Open => Ok(()),
+            Signups::Closed => Err(Refusal::Closed(CLOSED_FOR)),
+        }
+    }
+
+    /// The wanted fields of the body, each present, and the language that it names; `required` is
+    /// the sentence for a form that lacks one.
+    fn fields<const N: usize>(
+        &self,
+        names: [&str; N],
+        required: &'static str,
+    ) -> Result<([String; N], Option<String>), Refusal> {
+        let form = Form::read(self.request, names).map_err(|error| match error {
+            FormError::TooLarge => Refusal::TooLarge,
+            FormError::Malformed(why) => Refusal::Invalid(why.into()),
+        })?;
+        let language = form.language().map(str::to_owned);
+        let values = form.into_values().map(Option::unwrap_or_default);
+        if values.iter().any(String::is_empty) {
+            return Err(Refusal::Invalid(required.into()));
+        }
+        Ok((values, language))
+    }
+
+    /// The user name in a form's field, where people may have it.
+    fn username(&self, text: &str) -> Result<Username, Refusal> {
+        let user = Username::parse(text).map_err(malformed("user"))?;
+        self.is_about(user.as_str());
+        if self.tenant.is_reserved(&user) {
+            return Err(malformed("user")(Malformed("is reserved")));
+        }
+        Ok(user)
+    }
+
+    /// Presents a captcha's answer.
+    fn present_captcha(&self, token: &str, answer: &str) -> Result<Claim, Error> {
+        match self.tenant.captcha.present(token, answer, self.now_ms())? {
+            Presented::Right(claim) => Ok(claim),
+            Presented::Wrong => Err(Refusal::Captcha.into()),
+        }
+    }
+
+    /// The language to answer in: the one that the form names, else the browser's, else the tenant's.
+    fn language(&self, named: Option<&str>) -> &Language {
+        let accepted = self.request.params.text("HTTP_ACCEPT_LANGUAGE");
+        self.tenant.templates.languages.pick(named, accepted, &self.tenant.config.language)
+    }
+
     /// Remembers who the request is about; the first name counts.
     fn is_about(&self, user: &str) {
         let _ = self.user.set(user.to_owned());
@@ -39,4 +102,9 @@ impl Call<'_> {
     pub fn now_ms(&self) -> u64 {
         u64::try_from(self.now.timestamp_millis()).unwrap_or(0)
     }
+}
+
+/// The refusal of a field of the wrong shape.
+fn malformed(field: &'static str) -> impl Fn(Malformed) -> Refusal {
+    move |why| Refusal::Invalid(format!("{field} {why}").into())
 }

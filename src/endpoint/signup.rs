@@ -2,13 +2,11 @@
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
-use super::Call;
-use crate::account::{DisplayName, Email, Malformed, Username};
+use super::{Call, malformed};
+use crate::account::{DisplayName, Email, Username};
 use crate::error::{Error, Fault, Refusal};
-use crate::http::{Form, FormError};
 use crate::secret::{Ha1, Token, TokenId};
 use crate::store::Claim;
-use crate::store::captcha::Presented;
 use crate::store::credentials::{Luggage, NewAccount, NotMade};
 use crate::store::pickup::Staged;
 use crate::store::rate_limit::Place;
@@ -25,6 +23,8 @@ struct SignUp {
     ha1: Ha1,
     captcha_token: String,
     captcha_answer: String,
+    /// The language of the mail.
+    language: &'static str,
 }
 
 /// What has to be given back when no account comes of it: the captcha, the place within the rate
@@ -46,8 +46,9 @@ impl Luggage for Attempt {
 
 /// Makes the account; its name.
 pub fn post(call: &Call<'_>) -> Result<Username, Error> {
+    call.must_be_open()?;
     let sign_up = SignUp::read(call)?;
-    let captcha = present_captcha(call, &sign_up)?;
+    let captcha = call.present_captcha(&sign_up.captcha_token, &sign_up.captcha_answer)?;
     let place = take_place(call)?;
     if call.tenant.credentials.is_taken(&sign_up.user, call.now)? {
         return Err(Refusal::Taken.into());
@@ -63,46 +64,17 @@ pub fn post(call: &Call<'_>) -> Result<Username, Error> {
 
 impl SignUp {
     fn read(call: &Call<'_>) -> Result<Self, Refusal> {
-        let form = Form::read(call.request, FIELDS).map_err(|error| match error {
-            FormError::TooLarge => Refusal::TooLarge,
-            FormError::Malformed(why) => Refusal::Invalid(why.into()),
-        })?;
-        let present = form.into_values().map(|value| value.filter(|text| !text.is_empty()));
-        let [
-            Some(user),
-            Some(name),
-            Some(email),
-            Some(ha1),
-            Some(captcha_token),
-            Some(captcha_answer),
-        ] = present
-        else {
-            return Err(Refusal::Invalid(REQUIRED.into()));
-        };
-        let field = |name: &'static str| {
-            move |why: Malformed| Refusal::Invalid(format!("{name} {why}").into())
-        };
-        let user = Username::parse(&user).map_err(field("user"))?;
-        call.is_about(user.as_str());
-        if call.tenant.is_reserved(&user) {
-            return Err(field("user")(Malformed("is reserved")));
-        }
+        let ([user, name, email, ha1, captcha_token, captcha_answer], language) =
+            call.fields(FIELDS, REQUIRED)?;
         Ok(Self {
-            user,
-            name: DisplayName::parse(&name).map_err(field("name"))?,
-            email: Email::parse(&email).map_err(field("email"))?,
-            ha1: Ha1::parse(&ha1).map_err(field("ha1"))?,
+            user: call.username(&user)?,
+            name: DisplayName::parse(&name).map_err(malformed("name"))?,
+            email: Email::parse(&email).map_err(malformed("email"))?,
+            ha1: Ha1::parse(&ha1).map_err(malformed("ha1"))?,
             captcha_token,
             captcha_answer,
+            language: call.language(language.as_deref()).tag(),
         })
-    }
-}
-
-fn present_captcha(call: &Call<'_>, sign_up: &SignUp) -> Result<Claim, Error> {
-    let (token, answer) = (&sign_up.captcha_token, &sign_up.captcha_answer);
-    match call.tenant.captcha.present(token, answer, call.now_ms())? {
-        Presented::Right(claim) => Ok(claim),
-        Presented::Wrong => Err(Refusal::Captcha.into()),
     }
 }
 
@@ -113,7 +85,7 @@ fn take_place(call: &Call<'_>) -> Result<Claim, Error> {
     }
 }
 
-fn new_token() -> Result<Token, Fault> {
+pub(super) fn new_token() -> Result<Token, Fault> {
     Token::random().map_err(|cause| Fault::pathless("draw an activation token", cause))
 }
 
@@ -132,7 +104,8 @@ fn stage_mail(
     expires: DateTime<Utc>,
 ) -> Result<Staged, Fault> {
     let composer = &call.tenant.composer;
-    let mail = composer.activation(&sign_up.email, &sign_up.user, token, expires)?;
+    let (to, user) = (&sign_up.email, &sign_up.user);
+    let mail = composer.activation(to, user, token, expires, sign_up.language)?;
     call.tenant.pickup.stage(&mail, token.id())
 }
 
@@ -154,6 +127,7 @@ fn append_account(
         created: call.now,
         expires,
         token,
+        language: sign_up.language,
     };
     call.tenant.credentials.create(&account, attempt).map_err(|not_made| match not_made {
         NotMade::Taken => Refusal::Taken.into(),

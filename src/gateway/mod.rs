@@ -1,6 +1,6 @@
 //! The ways a web server hands over a request: our own FastCGI responder, the published crate, and
-//! CGI. Each turns bytes into a [`Request`](crate::http::Request), asks the [`Handler`], and turns the [`Response`](crate::http::Response) into
-//! bytes.
+//! CGI. Each turns bytes into a [`Request`](crate::http::Request), asks the [`Handler`], and turns
+//! the [`Response`](crate::http::Response) into bytes.
 
 pub mod cgi;
 pub mod fastcgi;

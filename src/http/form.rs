@@ -7,10 +7,16 @@ use std::borrow::Cow;
 use super::multipart;
 use super::request::{Body, Request};
 
+/// The field that names the language of the mail; unlike a wanted field it never makes a form bad.
+const LANGUAGE: &[u8] = b"lang";
+/// The longest language tag that is looked at (RFC 5646 §4.4.1), in bytes.
+const LANGUAGE_MAX: usize = 35;
+
 /// The wanted fields of a form.
 #[derive(Debug)]
 pub struct Form<const N: usize> {
     values: [Option<String>; N],
+    language: Option<String>,
 }
 
 /// Why a body is not the form that was wanted.
@@ -34,7 +40,7 @@ impl<const N: usize> Form<N> {
             }
         };
         let content_type = request.params.present("CONTENT_TYPE").unwrap_or_default();
-        let mut fields = Collector { names, values: [const { None }; N] };
+        let mut fields = Collector::new(names);
         match MediaType::of(content_type) {
             MediaType::UrlEncoded => parse_urlencoded(body, &mut fields)?,
             MediaType::Multipart(boundary) => {
@@ -48,14 +54,19 @@ impl<const N: usize> Form<N> {
                 ));
             }
         }
-        Ok(Self { values: fields.values })
+        Ok(Self { values: fields.values, language: fields.language })
     }
 
     /// Reads a query string in the same way.
     pub fn query(query: &[u8], names: [&str; N]) -> Result<Self, FormError> {
-        let mut fields = Collector { names, values: [const { None }; N] };
+        let mut fields = Collector::new(names);
         parse_urlencoded(query, &mut fields)?;
-        Ok(Self { values: fields.values })
+        Ok(Self { values: fields.values, language: fields.language })
+    }
+
+    /// The first `lang` of a body, where it may be a language tag.
+    pub fn language(&self) -> Option<&str> {
+        self.language.as_deref()
     }
 
     /// The values in the order of the names; an absent field is `None`.
@@ -68,10 +79,18 @@ impl<const N: usize> Form<N> {
 struct Collector<'a, const N: usize> {
     names: [&'a str; N],
     values: [Option<String>; N],
+    language: Option<String>,
 }
 
-impl<const N: usize> Collector<'_, N> {
+impl<'a, const N: usize> Collector<'a, N> {
+    fn new(names: [&'a str; N]) -> Self {
+        Self { names, values: [const { None }; N], language: None }
+    }
+
     fn take(&mut self, name: &[u8], value: Cow<'_, [u8]>) -> Result<(), FormError> {
+        if name == LANGUAGE && self.language.is_none() && value.len() <= LANGUAGE_MAX {
+            self.language = String::from_utf8(value.to_vec()).ok();
+        }
         let Some(at) = self.names.iter().position(|n| n.as_bytes() == name) else {
             return Ok(());
         };
@@ -153,6 +172,21 @@ mod tests {
         let form = read(URLENCODED, b"x=1&x=%ff&name=J%C3%B6+%2B&&user=joe&z").unwrap();
         assert_eq!(form, [Some("joe".into()), Some("Jö +".into())]);
         assert_eq!(read(URLENCODED, b"").unwrap(), [None, None]);
+    }
+
+    #[test]
+    fn the_language_is_optional_and_harmless() {
+        let mut params = Params::default();
+        params.push(b"CONTENT_TYPE".to_vec(), URLENCODED.into());
+        for (body, language) in [
+            (&b"user=a&lang=de&lang=fr"[..], Some("de")),
+            (b"lang=%ff&lang=x", Some("x")),
+            (b"lang=0123456789012345678901234567890123456789", None),
+        ] {
+            let body = Body::Whole(body.to_vec());
+            let request = Request { params: params.clone(), whole: true, body };
+            assert_eq!(Form::read(&request, ["user"]).unwrap().language(), language);
+        }
     }
 
     #[test]

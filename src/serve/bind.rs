@@ -4,11 +4,13 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use nix::sys::socket::Backlog;
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, connect, socket};
 
 use super::{Kind, ServeError};
 use crate::config::Listen;
@@ -82,11 +84,10 @@ fn clear_stale(path: &Path) -> Result<(), ServeError> {
         );
         return Err(ServeError::new(Kind::Unavailable, text));
     }
-    match UnixStream::connect(path) {
-        // A full backlog is somebody's too.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+    match try_connect(path) {
+        Err(Errno::ECONNREFUSED) => {}
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::EACCES) => {
             let text = format!(
                 "cannot listen on {shown}: another user's socket is there (remove it if its \
                  program is gone, or choose another path)"
@@ -105,6 +106,13 @@ fn clear_stale(path: &Path) -> Result<(), ServeError> {
         let kind = kind_of(&error);
         ServeError::new(kind, Fault::new("replace the stale socket", path, error).to_string())
     })
+}
+
+/// Connects without waiting: a program that hangs has a full backlog, and is alive all the same.
+fn try_connect(path: &Path) -> nix::Result<()> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)
 }
 
 fn refusal(error: &io::Error, text: String) -> ServeError {

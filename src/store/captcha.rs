@@ -6,7 +6,7 @@
 //! decoding nor trying all answers tells them.
 //!
 //! On disk: `spool/captcha.key` (`1 BOOT-ID KEY`, one line) and `spool/captcha.spent` (a slot for
-//! each token that was presented, see [`super::slots`]). The key is valid only while the machine
+//! each token that was presented, see `slots`). The key is valid only while the machine
 //! runs: spent records need no sync then. Where the kernel tells no boot id, they are synced and
 //! the key stays.
 

@@ -12,12 +12,12 @@ use data_encoding::BASE64URL_NOPAD;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart, SinglePart};
 use lettre::{Address, Message};
-use serde::Serialize;
 
 use crate::account::{Email, Username};
 use crate::error::Fault;
+use crate::lang::Language;
 use crate::secret::{Token, fill_random};
-use crate::template::Templates;
+use crate::template::{MailValues, Templates};
 
 /// Composes the mails of one tenant.
 #[derive(Debug)]
@@ -25,47 +25,46 @@ pub struct Composer {
     templates: Arc<Templates>,
     sender: Mailbox,
     base_url: String,
-    site: String,
+    host: String,
 }
 
-#[derive(Serialize)]
-struct Values<'a> {
-    subject: &'a str,
-    site: &'a str,
-    user: Option<&'a str>,
-    link: &'a str,
-    expires: &'a str,
+/// What a mail says.
+#[derive(Debug)]
+pub struct Parts {
+    /// The subject.
+    pub subject: String,
+    /// The part for programs that show text.
+    pub text: String,
+    /// The part for programs that show HTML.
+    pub html: String,
 }
 
 impl Composer {
-    /// `sender` is the configured `mail_from`, `base_url` what links begin with; the site is named
-    /// by the host in it.
+    /// `sender` is the configured `mail_from`, `base_url` what links begin with; the host in it is
+    /// what mails call the sender.
     pub fn new(templates: Arc<Templates>, sender: &str, base_url: &str) -> Result<Self, Fault> {
         let sender = sender.parse::<Mailbox>().map_err(|e| fault("take mail_from", e))?;
         let url = url::Url::parse(base_url).map_err(|e| fault("take base_url", e))?;
-        let site = url.host_str().unwrap_or(base_url).to_owned();
-        Ok(Self { templates, sender, base_url: base_url.trim_end_matches('/').to_owned(), site })
+        let host = url.host_str().unwrap_or(base_url).to_owned();
+        Ok(Self { templates, sender, base_url: base_url.trim_end_matches('/').to_owned(), host })
     }
 
-    /// The mail with the link that activates `user`'s account until `expires`.
+    /// The host as mails and pages name it.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The mail with the link that activates `user`'s account until `expires`, in the language of
+    /// this tag.
     pub fn activation(
         &self,
         to: &Email,
         user: &Username,
         token: &Token,
         expires: DateTime<Utc>,
+        language: &str,
     ) -> Result<Message, Fault> {
-        let subject = format!("Activate your account at {}", self.site);
-        let link = format!("{}/activate.ashx?token={}", self.base_url, token.reveal());
-        let values = Values {
-            subject: &subject,
-            site: &self.site,
-            user: Some(user.as_str()).filter(|name| !name.contains('.')),
-            link: &link,
-            expires: &expires.format("%Y-%m-%d %H:%M UTC").to_string(),
-        };
-        let text = self.templates.render("mail.txt", &values)?;
-        let html = self.templates.render("mail.html", &values)?;
+        let Parts { subject, text, html } = self.parts(user, token, expires, language)?;
         let address =
             Address::new(to.local(), to.domain()).map_err(|e| fault("address a mail", e))?;
         let part = |kind, body| SinglePart::builder().header(kind).body(body);
@@ -79,9 +78,36 @@ impl Composer {
             .date_now()
             .message_id(Some(self.message_id()?))
             .raw_header(header("Auto-Submitted", "auto-generated"))
-            .raw_header(header("Content-Language", "en"))
+            .raw_header(header("Content-Language", self.language(language).tag()))
             .multipart(parts)
             .map_err(|e| fault("compose a mail", e))
+    }
+
+    /// What the mail says.
+    pub fn parts(
+        &self,
+        user: &Username,
+        token: &Token,
+        expires: DateTime<Utc>,
+        language: &str,
+    ) -> Result<Parts, Fault> {
+        let language = self.language(language);
+        let subject = language.line("mail_subject", &[("host", &self.host)]);
+        let link = format!("{}/activate.ashx?token={}", self.base_url, token.reveal());
+        let values = MailValues {
+            subject: &subject,
+            host: &self.host,
+            user: Some(user.as_str()).filter(|name| !name.contains('.')),
+            link: &link,
+            date: &expires.format("%Y-%m-%d %H:%M UTC").to_string(),
+        };
+        let (text, html) = self.templates.mail(language, &values)?;
+        Ok(Parts { subject, text, html })
+    }
+
+    fn language(&self, tag: &str) -> &Language {
+        let languages = &self.templates.languages;
+        languages.get(tag).unwrap_or(languages.default())
     }
 
     /// A new Message-ID (RFC 5322 §3.6.4) in the sender's domain.
@@ -105,8 +131,9 @@ fn fault(doing: &'static str, cause: impl std::fmt::Display) -> Fault {
 mod tests {
     use super::*;
 
-    fn mail(user: &str) -> String {
-        let templates = Arc::new(Templates::built_in().unwrap());
+    fn mail_in(user: &str, language: &str) -> String {
+        let languages = Arc::new(crate::lang::Languages::built_in().unwrap());
+        let templates = Arc::new(Templates::new(languages, None).unwrap());
         let from = "Sign-up <signup@a.example>";
         let composer = Composer::new(templates, from, "https://a.example/").unwrap();
         let message = composer.activation(
@@ -114,8 +141,22 @@ mod tests {
             &Username::parse(user).unwrap(),
             &Token::random().unwrap(),
             DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
+            language,
         );
         String::from_utf8(message.unwrap().formatted()).unwrap()
+    }
+
+    fn mail(user: &str) -> String {
+        mail_in(user, "en")
+    }
+
+    #[test]
+    fn a_mail_says_which_language_it_is_in() {
+        for language in crate::lang::TAGS {
+            let mail = mail_in("joe", language);
+            assert!(mail.contains(&format!("\r\nContent-Language: {language}\r\n")));
+            assert!(mail.is_ascii(), "{language}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How many accounts a client made within the last hour.
 //!
-//! On disk: `spool/rate`, a slot for each account that counts (see [`super::slots`]). A client is an
+//! On disk: `spool/rate`, a slot for each account that counts (see `slots`). A client is an
 //! IPv4 address or an IPv6 /64. The window slides: a place is free again one hour after it was
 //! taken.
 
@@ -58,7 +58,7 @@ impl RateLimit {
             if ends.len() >= self.per_window {
                 ends.sort_unstable();
                 let free_at = ends[ends.len() - self.per_window];
-                let seconds = (free_at - now).div_ceil(1000).max(1);
+                let seconds = (free_at - now).min(WINDOW_MS).div_ceil(1000).max(1);
                 return Ok(Err(Duration::from_secs(seconds)));
             }
             let number = bucket.free().ok_or_else(full)?;

@@ -7,10 +7,13 @@ mod process;
 mod server;
 mod wire;
 
-use std::net::Shutdown;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
+
+use codeb_signup::gateway::listener::{Listener, Origin};
 
 use self::server::{Server, wait_for};
 use self::wire::*;
@@ -33,6 +36,20 @@ fn requests_follow_each_other_on_one_connection_and_answers_bear_their_ids() {
     assert!(client.answer(9).starts_with("Status: 200 OK\r\n"));
     client.expect_closed();
     wait_for("the work behind the answers", || server.echo.after.load(Ordering::SeqCst) == 5);
+}
+
+#[test]
+fn tcp_is_served_like_a_unix_socket() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let _server = Server::over(Listener::tcp(listener, Origin::Bound));
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(&request(1, true, "first", b"")).unwrap();
+    stream.write_all(&request(2, false, "second", b"")).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let answers = String::from_utf8_lossy(&bytes);
+    assert!(answers.contains("first 0 whole") && answers.contains("second 0 whole"), "{answers}");
 }
 
 #[test]
@@ -246,7 +263,7 @@ fn a_body_that_is_too_large_is_answered_early_and_a_flood_is_hung_up_on() {
     client.send(&[begin(1, 1, true), stream(PARAMS, 1, &params)].concat());
     client.answer(1);
     let piece = record(STDIN, 1, &[b'x'; 60_000]);
-    let refused = (0..100).any(|_| std::io::Write::write_all(&mut client.0, &piece).is_err());
+    let refused = (0..100).any(|_| client.0.write_all(&piece).is_err());
     assert!(refused, "six megabytes were read");
 }
 

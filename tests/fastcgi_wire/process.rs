@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use super::server::{ChildServer, Scratch, command, wait_for};
 use super::wire::*;
@@ -223,4 +224,32 @@ fn a_second_server_on_the_same_path_is_refused() {
     let mut second = ChildServer::listening_on(&scratch.socket(), "-");
     assert_eq!(second.status().code(), Some(69));
     Client::connect(&scratch.socket()).expect_serves(1);
+}
+
+#[test]
+#[ignore = "takes half a minute"]
+fn a_request_that_does_not_end_is_hung_up_on_after_its_time() {
+    let scratch = Scratch::new();
+    let _server = ChildServer::listening_on(&scratch.socket(), "-");
+    let mut client = Client::connect(&scratch.socket());
+    client.0.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
+    let (mut idle, bytes) = (Client::connect(&scratch.socket()), request(1, true, "x", b""));
+    client.send(&bytes[..50]);
+    client.expect_closed();
+    idle.expect_serves(1);
+}
+
+#[test]
+#[ignore = "takes more than a minute"]
+fn a_stop_ends_though_the_web_server_keeps_its_connections() {
+    let scratch = Scratch::new();
+    let mut server = ChildServer::listening_on(&scratch.socket(), "-");
+    let mut kept = Client::connect(&scratch.socket());
+    kept.expect_serves(1);
+    let began = Instant::now();
+    server.terminate();
+    thread::sleep(Duration::from_secs(50));
+    kept.expect_serves(2);
+    assert_eq!(server.status().code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(65));
 }

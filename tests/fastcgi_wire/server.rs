@@ -83,13 +83,20 @@ impl Server {
     pub fn start() -> Self {
         let scratch = Scratch::new();
         let listener = UnixListener::bind(scratch.socket()).unwrap();
+        Self::with(scratch, Listener::unix(listener, Origin::Bound))
+    }
+
+    pub fn over(listener: Listener) -> Self {
+        Self::with(Scratch::new(), listener)
+    }
+
+    fn with(scratch: Scratch, listener: Listener) -> Self {
         let (signal, signals) = UnixStream::pair().unwrap();
         let echo = Arc::new(Echo::default());
         let handler: Arc<dyn Handler> = Arc::clone(&echo) as _;
         let thread = thread::spawn(move || {
             let options = fastcgi::Options { workers: 4, descriptors: 1024 };
-            let listeners = vec![Listener::unix(listener, Origin::Bound)];
-            fastcgi::serve(listeners, handler, options, &signals).unwrap();
+            fastcgi::serve(vec![listener], handler, options, &signals).unwrap();
         });
         Self { echo, scratch, signal: Some(signal), thread: Some(thread) }
     }

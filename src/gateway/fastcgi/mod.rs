@@ -2,11 +2,11 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | records, answers | [`record`] |
-//! | name-value pairs | [`pairs`] |
-//! | bytes → requests, protocol replies | [`parser`] |
-//! | one socket: read, answer, write | [`connection`] |
-//! | epoll, the table of connections, accepting | [`pool`] |
+//! | records, answers | `record` |
+//! | name-value pairs | `pairs` |
+//! | bytes → requests, protocol replies | `parser` |
+//! | one socket: read, answer, write | `connection` |
+//! | epoll, the table of connections, accepting | `pool` |
 //! | start, housekeeping, stop | here |
 //!
 //! Promised: parameters are bytes as they came, and a request whose parameters did not arrive
@@ -38,9 +38,9 @@ use crate::error::Fault;
 use crate::log::{self, Level};
 
 /// How long a stop waits for web servers to close their kept connections, and for everything else
-/// together with that. Below the `TimeoutStopSec` of the shipped unit; above nginx's
+/// together with that, so that the process has ended within 65 seconds. Below the `TimeoutStopSec` of the shipped unit; above nginx's
 /// `keepalive_time` and `keepalive_timeout` in the shipped configuration.
-const STOP_TIME: Duration = Duration::from_secs(65);
+const STOP_TIME: Duration = Duration::from_secs(64);
 /// How often peers that are late are looked for.
 const SWEEP: u16 = 1000;
 /// How soon accepting is tried again after it failed; also how often a stop looks at its progress.
@@ -49,8 +49,8 @@ const RETRY: u16 = 50;
 const QUIET: Duration = Duration::from_millis(20);
 /// How long accepting from an own socket goes on during a stop, should it never be silent.
 const LAST_ACCEPTS: Duration = Duration::from_secs(2);
-/// A worker's stack, in bytes. The deepest handler needs about a tenth in a release build.
-const STACK: usize = 512 * 1024;
+/// A worker's stack, in bytes. A whole sign-up was seen to fit into 96 KiB in an unoptimised build.
+const STACK: usize = 256 * 1024;
 /// The most connections of one process, where descriptors suffice.
 const CONNECTIONS_MAX: usize = 16 * 1024;
 /// The fewest connections, however few descriptors there are.
@@ -77,8 +77,8 @@ impl Options {
     }
 }
 
-/// Serves until a byte arrives at `signals`, then stops: see [`stop`]. Returns when all that was
-/// under way is answered, or after [`STOP_TIME`].
+/// Serves until a byte arrives at `signals`, then stops: see `stop`. Returns when all that was
+/// under way is answered, or after `STOP_TIME`.
 pub fn serve(
     listeners: Vec<Listener>,
     handler: Arc<dyn Handler>,
@@ -94,15 +94,13 @@ pub fn serve(
     let pool = Pool::new(listeners, handler, options.connections_max(), &end_seen_by_workers);
     let pool = Arc::new(pool.map_err(setting_up)?);
     let workers = start_workers(&pool, options.workers)?;
-    // A connection may have come before the descriptors were watched.
     while !signalled(signals, if pool.is_held_back() { RETRY } else { SWEEP }) {
         housekeep(&pool);
     }
-    stop(&pool, signals);
+    let deadline = Instant::now() + STOP_TIME;
+    stop(&pool, signals, deadline);
     drop(end);
-    // Idle workers end at once; one that is stuck in a request after STOP_TIME ends with the
-    // process.
-    let deadline = Instant::now() + Duration::from_millis(RETRY.into());
+    // Idle workers end at once, others when the work behind their last answer is done.
     while !workers.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(1));
     }
@@ -146,8 +144,7 @@ fn housekeep(pool: &Pool) {
 /// one loses its path, is accepted from until nobody waits there, and is closed. Then connections
 /// are served on until the web server closes them, since closing a kept one would lose the request
 /// that crosses the close. A second signal ends the idle ones at once.
-fn stop(pool: &Pool, signals: &UnixStream) {
-    let deadline = Instant::now() + STOP_TIME;
+fn stop(pool: &Pool, signals: &UnixStream, deadline: Instant) {
     drop(pool.take_listeners(Listener::is_inherited));
     pool.for_each_listener(Listener::unlink);
     accept_the_last(pool);

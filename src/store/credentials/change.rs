@@ -1,12 +1,15 @@
 //! What can be done to the accounts, and what that comes to: the decisions, without the writing.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::compact::Draft;
 use super::core::{Core, Found, Whole};
 use super::journal::{self, Entry};
 use super::line::{Account, DISABLED, ENABLED};
+use super::mailing::{self, AskedBy, Before, Pending};
 use super::view;
 use crate::account::Username;
 use crate::error::Fault;
@@ -40,6 +43,26 @@ pub enum Change {
         /// Its token.
         token: TokenId,
     },
+    /// Let this token activate a pending account, too, for one more mail.
+    Remail {
+        /// Its name.
+        user: Username,
+        /// Who wants that.
+        by: AskedBy,
+        /// The new token.
+        token: TokenId,
+        /// When the mail is made.
+        now: DateTime<Utc>,
+    },
+    /// Undo that: the mail could not be sent.
+    Unmail {
+        /// Its name.
+        user: Username,
+        /// The token of the mail.
+        token: TokenId,
+        /// What the line said before.
+        before: Before,
+    },
     /// Remove a pending account that expired.
     Expire {
         /// Its name.
@@ -54,8 +77,19 @@ pub enum Change {
         /// What becomes of it.
         to: Setting,
     },
-    /// Finish what a crash left, and make every view what the file says.
+    /// Make the pending account of this token durable, where there is one.
+    Confirm {
+        /// The token.
+        token: TokenId,
+        /// The time that must not be after its expiry.
+        now: DateTime<Utc>,
+    },
+    /// Finish what a crash left; every other change does that first as well.
+    Settle,
+    /// Make every view anew that is not what the file says.
     Reconcile,
+    /// Put this copy in its file's place.
+    Compact(Arc<Draft>),
 }
 
 /// What an operator may do to an account.
@@ -76,7 +110,8 @@ pub enum Outcome {
     Done(String),
     /// The name belongs to somebody.
     Taken,
-    /// There is no such account (any more), or none in that state.
+    /// There is no such account (any more), or none in that state; for what is about no account:
+    /// nothing was to be done, or nothing could be.
     NotFound,
 }
 
@@ -117,6 +152,8 @@ pub struct Plan {
     pub view_lines: String,
     /// Names that go from every view first.
     pub view_removed: Vec<String>,
+    /// Whether lines that were there before have to be durable as well.
+    pub confirms: bool,
     /// What the journal has to know; empty for a batch that only appends.
     pub journal: Vec<Entry>,
     /// Names that this batch touches: each once.
@@ -135,7 +172,7 @@ pub enum Planned {
 impl Plan {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.append.is_empty() && self.journal.is_empty()
+        self.append.is_empty() && self.journal.is_empty() && !self.confirms
     }
 
     /// Adds a change, decided on what `core` finds in `whole` and what the plan holds by now.
@@ -152,12 +189,21 @@ impl Plan {
             Change::Withdraw { user, token } => self.remove_if(user, core, |account| {
                 account.is_pending() && account.tokens().any(|id| id.same(token))
             }),
+            Change::Remail { user, by, token, now } => self.replace(user, core, |account| {
+                Pending::of(account, by, *now).map(|_| mailing::remailed(account, *token, *now))
+            }),
+            Change::Unmail { user, token, before } => {
+                self.replace(user, core, |account| mailing::restored(account, *token, before))
+            }
             Change::Expire { user, now } => {
                 self.remove_if(user, core, |account| account.is_expired(*now))
             }
             Change::Set { user, to: Setting::Removed } => self.remove_if(user, core, |_| true),
             Change::Set { user, to } => self.set(user, *to == Setting::Enabled, core),
-            Change::Reconcile => Ok(Planned::Now(Outcome::Done(String::new()))),
+            Change::Confirm { token, now } => self.confirm(token, *now, core),
+            Change::Settle | Change::Reconcile | Change::Compact(_) => {
+                Ok(Planned::Now(Outcome::Done(String::new())))
+            }
         }
     }
 
@@ -200,6 +246,21 @@ impl Plan {
         Ok(self.enable(found, &account))
     }
 
+    fn confirm(
+        &mut self,
+        token: &TokenId,
+        now: DateTime<Utc>,
+        core: &Core,
+    ) -> Result<Planned, Fault> {
+        let found = core.find_token(token)?;
+        let account = found.as_ref().and_then(Found::account);
+        let Some(account) = account.filter(|account| !account.is_expired(now)) else {
+            return Ok(Planned::Now(Outcome::NotFound));
+        };
+        self.confirms = true;
+        Ok(Planned::Now(Outcome::Done(account.user.to_owned())))
+    }
+
     fn enable(&mut self, found: &Found, account: &Account<'_>) -> Planned {
         let offset = found.offset + account.disabled_at();
         self.flips.push(Flip { offset, from: account.disabled, to: ENABLED });
@@ -228,6 +289,28 @@ impl Plan {
         self.view_removed.push(account.user.to_owned());
         self.journal.push(Entry { user: account.user.to_owned(), offset: 0, length: 0 });
         Ok(self.done(account.user))
+    }
+
+    /// Puts another line in the place of the one that counts for `user`, where there is one.
+    fn replace(
+        &mut self,
+        user: &Username,
+        core: &Core,
+        line: impl FnOnce(&Account<'_>) -> Option<String>,
+    ) -> Result<Planned, Fault> {
+        if self.touched.contains(user.as_str()) {
+            return Ok(Planned::Later);
+        }
+        let found = core.find_user(user.as_str())?;
+        let account = found.as_ref().and_then(Found::account);
+        let (Some(found), Some(line)) = (&found, account.and_then(|account| line(&account))) else {
+            return Ok(Planned::Now(Outcome::NotFound));
+        };
+        let stretch = Stretch::of(found);
+        self.journal.push(stretch.entry(user.as_str()));
+        self.replaced.push(stretch);
+        self.append.push_str(&line);
+        Ok(self.done(user.as_str()))
     }
 
     /// Removes every live line of `user` where the one that counts is as `condition` wants it.

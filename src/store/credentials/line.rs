@@ -114,6 +114,24 @@ impl<'a> Account<'a> {
         let mut pairs = form_urlencoded::parse(self.attributes.as_bytes());
         pairs.find(|(n, _)| n == name).map(|(_, value)| value)
     }
+
+    /// Its line with other values of some attributes (`None` takes one away), LF included; every
+    /// other byte stays as it is.
+    pub fn with_attributes(&self, changes: &[(&str, Option<&str>)]) -> String {
+        let changed = |pair: &&str| {
+            let name = form_urlencoded::parse(pair.as_bytes()).next();
+            name.is_some_and(|(name, _)| changes.iter().any(|(changed, _)| name == *changed))
+        };
+        let kept = self.attributes.split('&').filter(|pair| !pair.is_empty() && !changed(pair));
+        let encode =
+            |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let new = changes.iter().filter_map(|(name, value)| Some((name, (*value)?)));
+        let new = new.map(|(name, value)| format!("{name}={}", encode(value)));
+        let attributes: Vec<String> = kept.map(str::to_owned).chain(new).collect();
+        let Self { user, realm, ha1, role, .. } = self;
+        let disabled = char::from(self.disabled);
+        format!("{user}:{realm}:{ha1}:{disabled}:{role}:{}\n", attributes.join("&"))
+    }
 }
 
 /// A new, pending account.
@@ -137,6 +155,8 @@ pub struct NewAccount<'a> {
     pub expires: DateTime<Utc>,
     /// What activates it.
     pub token: TokenId,
+    /// The language of its mails.
+    pub language: &'a str,
 }
 
 impl NewAccount<'_> {
@@ -148,7 +168,8 @@ impl NewAccount<'_> {
             .append_pair("email", self.email.as_str())
             .append_pair("created", &timestamp(self.created))
             .append_pair("expires", &timestamp(self.expires))
-            .append_pair("activation", &self.token.hex());
+            .append_pair("activation", &self.token.hex())
+            .append_pair("lang", self.language);
         format!(
             "{}:{}:{}:{}:{}:{}\n",
             self.user,
@@ -162,7 +183,7 @@ impl NewAccount<'_> {
 }
 
 /// RFC 3339, UTC, whole seconds.
-fn timestamp(time: DateTime<Utc>) -> String {
+pub fn timestamp(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
@@ -186,6 +207,7 @@ mod tests {
             created: at(1_800_000_000),
             expires: at(1_800_000_100),
             token,
+            language: "de",
         }
         .line();
         let Line::Account(account) = Line::parse(line.trim_end().as_bytes()) else { panic!() };

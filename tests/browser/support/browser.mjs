@@ -1,7 +1,29 @@
 // Starts the distribution's Chromium, and drives the sign-up page in it.
 
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import axe from "axe-core";
 import { chromium } from "playwright-core";
+import { REPOSITORY } from "./demo.mjs";
+
+const LANG = join(REPOSITORY, "nginx/html/lang");
+
+/** The tags of all languages. */
+export const TAGS = readdirSync(LANG).map((file) => file.replace(".json", "")).sort();
+
+/** One language's texts. */
+export const textsOf = (tag) => JSON.parse(readFileSync(join(LANG, `${tag}.json`), "utf8"));
+
+/** A text of a language, as a page shows it: filled in, and without the marks of direction. */
+export function sentence(tag, key, values = {}) {
+  return textsOf(tag)[key].replace(/\{(\w+)\}/g, (hole, name) => values[name] ?? hole);
+}
+
+/** What is on the screen, without the marks of direction. */
+export const plain = (text) => text.replace(/[\u2066-\u2069]/g, "");
+
+/** Whether the tests that take long are wanted (tests/all.sh). */
+export const LONG = Boolean(process.env.CODEB_SIGNUP_ALL);
 
 const PLACES = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
@@ -62,3 +84,22 @@ export async function summary(page) {
 
 /** The id of the element that has the focus. */
 export const focused = (page) => page.evaluate(() => document.activeElement.id);
+
+/** What axe-core finds wrong with the page as it is now, one line a finding. */
+export async function violations(page) {
+  await page.evaluate(axe.source);
+  const { violations: found } = await page.evaluate(() => axe.run(document));
+  return found.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.target} ${node.failureSummary}`));
+}
+
+/** Whether everything fits the width of the window. */
+export const fits = (page) => page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
+
+/** Counts the requests of one path from now on: `counted.posts`. */
+export function countPosts(page, path) {
+  const counted = { posts: 0 };
+  page.on("request", (request) => { counted.posts += request.method() === "POST" && request.url().includes(path); });
+  return counted;
+}
+
+export const done = (page) => page.waitForSelector("#done:not([hidden])", { timeout: 20_000 });

@@ -29,7 +29,8 @@ export function freePort() {
 export class Demo {
   static async start(...flags) {
     const demo = new Demo();
-    demo.dir = await mkdtemp(join(tmpdir(), "codeb-demo-"));
+    const at = flags.indexOf("--dir");
+    demo.dir = at < 0 ? await mkdtemp(join(tmpdir(), "codeb-demo-")) : flags[at + 1];
     demo.port = await freePort();
     demo.lines = [];
     demo.said = "";
@@ -90,10 +91,24 @@ export class Demo {
     return fetch(this.url("signup.ashx"), { method: "POST", body });
   }
 
+  /** Ends it with SIGTERM, as a program would, and removes its directory. */
   async stop() {
-    this.process.kill("SIGTERM");
-    const code = await this.ended;
+    await this.end("SIGTERM");
+    await this.clean();
+  }
+
+  /** Ends it with SIGINT, as a person would; its directory stays. */
+  interrupt() {
+    return this.end("SIGINT");
+  }
+
+  async end(signal) {
+    this.process.kill(signal);
+    assert.equal(await this.ended, 0, `the demo's exit code after ${signal}:\n${this.said}`);
+  }
+
+  async clean() {
     await rm(this.dir, { recursive: true, force: true });
-    assert.equal(code, 0, `the demo's exit code after SIGTERM:\n${this.said}`);
+    await rm(`${this.dir}-other`, { recursive: true, force: true });
   }
 }

@@ -1,0 +1,93 @@
+//! `POST /resend.ashx`: another activation mail for a pending account.
+//!
+//! The answer is the same whether there is such an account or not, and it is out before anybody looks
+//! for one, so that its time tells nothing either.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::signup::new_token;
+use super::{Call, malformed};
+use crate::account::{Email, Username};
+use crate::error::{Error, Fault};
+use crate::http::After;
+use crate::log::{self, Level};
+use crate::store::credentials::{AskedBy, Luggage};
+use crate::store::pickup::Staged;
+use crate::tenant::Tenant;
+
+/// The fields of the form, in the order of the sentence that names them.
+const FIELDS: [&str; 4] = ["user", "email", "captcha_token", "captcha_answer"];
+const REQUIRED: &str = "user, email, captcha_token, captcha_answer required";
+
+/// The staged mail goes where its token is known not to stand in the account's line.
+impl Luggage for Staged {
+    fn leave(self: Box<Self>) {
+        Staged::leave(*self);
+    }
+}
+
+/// What became of a wish for a mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mailed {
+    /// It is where mails are taken from.
+    Sent,
+    /// There is no such pending account, or it had its mails.
+    Nothing,
+}
+
+/// Takes the wish; what is returned is to be done after the answer.
+pub fn post(call: &Call<'_>) -> Result<After, Error> {
+    let ([user, email, captcha_token, captcha_answer], _) = call.fields(FIELDS, REQUIRED)?;
+    let user = call.username(&user)?;
+    let email = Email::parse(&email).map_err(malformed("email"))?;
+    call.present_captcha(&captcha_token, &captcha_answer)?.keep();
+    let (tenant, now): (Arc<Tenant>, _) = (call.tenant.clone(), call.now);
+    Ok(Box::new(move || {
+        let mailed = mail_again(&tenant, &user, AskedBy::Visitor(email), now);
+        log_mail(&tenant, &user, &mailed);
+    }))
+}
+
+/// Makes and sends the mail, where one may be made. Its link works beside that of the mail before.
+pub fn mail_again(
+    tenant: &Tenant,
+    user: &Username,
+    by: AskedBy,
+    now: DateTime<Utc>,
+) -> Result<Mailed, Fault> {
+    let Some(pending) = tenant.credentials.find_mailable(user, &by, now)? else {
+        return Ok(Mailed::Nothing);
+    };
+    let token = new_token()?;
+    let language = pending.language.as_deref().unwrap_or(&tenant.config.language);
+    let mail =
+        tenant.composer.activation(&pending.email, user, &token, pending.expires, language)?;
+    let staged = tenant.pickup.stage(&mail, token.id())?;
+    let Some(staged) = tenant.credentials.remail(user, by, token.id(), now, staged)? else {
+        return Ok(Mailed::Nothing);
+    };
+    match staged.release() {
+        Ok(()) => Ok(Mailed::Sent),
+        Err(failed) => {
+            let (fault, staged) = *failed;
+            tenant.credentials.unmail(user, token.id(), &pending, staged)?;
+            Err(fault)
+        }
+    }
+}
+
+fn log_mail(tenant: &Tenant, user: &Username, mailed: &Result<Mailed, Fault>) {
+    let (level, outcome, fault) = match mailed {
+        Ok(Mailed::Sent) => (Level::Info, "sent", None),
+        Ok(Mailed::Nothing) => (Level::Info, "nothing_to_send", None),
+        Err(fault) => (Level::Error, "failed", Some(fault)),
+    };
+    log::event(level, "resend_mail")
+        .field("tenant", &tenant.config.host)
+        .field("user", user)
+        .field("outcome", outcome)
+        .maybe("fault", fault)
+        .emit();
+}

@@ -1,0 +1,11 @@
+#!/bin/bash
+# Every test there is, at most an hour: those of tests/run.sh, then those that take longer, which
+# are marked `#[ignore = "tests/all.sh"]`.
+
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tests/run.sh
+[ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
+# The one that is skipped is a server that other tests start as a process of its own.
+cargo test --locked --no-fail-fast -- --ignored --skip a_server_for_the_other_tests
+tests/spam.sh

@@ -1,0 +1,115 @@
+//! Stopping and restarting under load: no accepted request is lost, and with two processes
+//! restarted one after the other no request fails at all.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{Form, Host, Setup, load};
+
+/// As long as a service manager waits before it kills.
+const LONGEST_STOP: Duration = Duration::from_secs(65);
+
+/// One visitor's whole way: each answer's outcome, and the account's name where it was made.
+fn one_sign_up(host: &Host, count: &AtomicU32) -> (Vec<String>, Option<String>) {
+    let visitor = host.visitor();
+    let captcha = visitor.ask("GET", "captcha.ashx").send();
+    if captcha.status != 200 {
+        return (vec![captcha.outcome()], None);
+    }
+    let user = format!("u{}", count.fetch_add(1, Ordering::Relaxed));
+    let reply = visitor.post(&Form::of(&user, &common::Captcha::solve(&captcha)));
+    let made = (reply.status == 200).then_some(user);
+    (vec![captcha.outcome(), reply.outcome()], made)
+}
+
+/// What nginx says where the program closed a connection on a request that it had taken.
+fn lost_requests(host: &Host) -> Vec<String> {
+    let log = fs::read_to_string(host.path().join("nginx-error.log")).unwrap();
+    let lost = |line: &&str| {
+        line.contains("prematurely closed")
+            || line.contains("reset by peer")
+            || line.contains("Broken pipe")
+    };
+    log.lines().filter(lost).map(str::to_owned).collect()
+}
+
+/// Each account that was answered 200 is there, with its mail; and no other one is.
+fn assert_nothing_lost(host: &Host, made: &[String]) {
+    for user in made {
+        assert!(host.account(user).is_some(), "{user} was answered 200 and is lost");
+    }
+    assert_eq!(host.mails().len(), made.len(), "mails of the accounts");
+}
+
+#[test]
+fn sigterm_under_load_loses_no_accepted_request() {
+    let mut host = Setup { processes: 1, ..Setup::default() }.start();
+    let mut responder = host.responders.remove(0);
+    let count = AtomicU32::new(0);
+    let results = load::during(
+        8,
+        |_| one_sign_up(&host, &count),
+        || {
+            let enough = || (count.load(Ordering::Relaxed) > 50).then_some(());
+            common::wait_for("some load", Duration::from_secs(30), enough);
+            let started = Instant::now();
+            let status = responder.stop();
+            assert!(status.success(), "{status}: {}", responder.said());
+            assert!(started.elapsed() < LONGEST_STOP);
+        },
+    );
+    let made: Vec<String> = results.iter().filter_map(|(_, user)| user.clone()).collect();
+    assert!(made.len() > 20, "{} accounts", made.len());
+    // After the end nginx finds nobody: that is no accepted request.
+    for (outcomes, _) in &results {
+        let fine = |outcome: &String| outcome == "200 -" || outcome == "502 server_error";
+        assert!(outcomes.iter().all(fine), "{outcomes:?}");
+    }
+    assert_eq!(lost_requests(&host), Vec::<String>::new());
+    assert_nothing_lost(&host, &made);
+}
+
+#[test]
+fn two_processes_restarted_in_turn_fail_no_request() {
+    let host = Setup::default().start();
+    let mut responders = Vec::new();
+    let mut host = host;
+    responders.append(&mut host.responders);
+    let count = AtomicU32::new(0);
+    let results = load::during(
+        6,
+        |_| one_sign_up(&host, &count),
+        || {
+            for round in 0..2 {
+                for (number, responder) in responders.iter_mut().enumerate() {
+                    let before = count.load(Ordering::Relaxed);
+                    let enough = || (count.load(Ordering::Relaxed) > before + 20).then_some(());
+                    common::wait_for("some load", Duration::from_secs(30), enough);
+                    let started = Instant::now();
+                    let status = responder.stop();
+                    assert!(status.success(), "round {round}: {status}: {}", responder.said());
+                    assert!(started.elapsed() < LONGEST_STOP);
+                    *responder = host.start_responder(number);
+                    let socket = host.socket(number);
+                    common::wait_for("the new process", Duration::from_secs(20), || {
+                        std::os::unix::net::UnixStream::connect(&socket).ok()
+                    });
+                }
+            }
+        },
+    );
+    let failed: Vec<&Vec<String>> = results
+        .iter()
+        .map(|(outcomes, _)| outcomes)
+        .filter(|outcomes| outcomes.iter().any(|outcome| outcome != "200 -"))
+        .collect();
+    assert_eq!(failed, Vec::<&Vec<String>>::new(), "of {}", results.len());
+    let made: Vec<String> = results.into_iter().filter_map(|(_, user)| user).collect();
+    assert!(made.len() > 80, "{} accounts", made.len());
+    assert_nothing_lost(&host, &made);
+    host.responders = responders;
+}

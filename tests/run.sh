@@ -1,0 +1,101 @@
+#!/bin/bash
+# Every check that belongs to a change, in a clean clone on Debian: installs what is missing (as
+# root; otherwise says what to install), then format, lints, documentation, tests, browser tests.
+# At most ten minutes on two cores. Ends with one line in the form of cargo's own:
+#
+#     test result: ok. 321 passed; 0 failed; 0 ignored; finished in 312s
+#
+# Exit codes: 0 all passed, 1 something failed, 69 something is missing that cannot be installed.
+# Longer tests: tests/all.sh.
+
+set -euo pipefail
+cd "$(dirname "$0")/.."
+started=$SECONDS
+[ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
+
+# What the tests run, and the package of each: a command by its name, a file by its path.
+needed() {
+    cat <<'LIST'
+cc gcc
+curl curl
+nginx nginx
+apache2 apache2-bin
+lighttpd lighttpd
+spawn-fcgi spawn-fcgi
+setpriv util-linux
+systemd-socket-activate systemd
+chromium chromium
+node nodejs
+npm npm
+LIST
+    # Where libfaketime lies depends on the architecture.
+    compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || echo '/faketime libfaketime'
+}
+
+missing_packages() {
+    needed | while read -r what package; do
+        PATH=$PATH:/usr/sbin:/sbin command -v "$what" >/dev/null || echo "$package"
+    done
+}
+
+# Debian starts a service that it installs; ours would take port 80 from whoever has it. A policy
+# that says no (invoke-rc.d, exit code 101) stands while we install, unless there is one already.
+install_packages() {
+    local policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q
+    apt-get install -q -y --no-install-recommends "$@"
+    if [ "$(trap -p EXIT)" ]; then
+        rm -f "$policy"
+        trap - EXIT
+    fi
+}
+
+mapfile -t packages < <(missing_packages)
+if [ "${#packages[@]}" -gt 0 ]; then
+    if [ "$(id -u)" != 0 ]; then
+        echo "tests/run.sh: missing; as root: apt-get install --no-install-recommends ${packages[*]}" >&2
+        exit 69
+    fi
+    install_packages "${packages[@]}"
+fi
+if ! command -v cargo >/dev/null; then
+    echo 'tests/run.sh: no cargo; install the Rust toolchain that Cargo.toml names (rust-version)' >&2
+    exit 69
+fi
+
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+failed=()
+
+# Runs one stage; a failure does not keep the next ones from telling what they find.
+stage() {
+    echo "== $*"
+    "$@" 2>&1 | tee -a "$output" || failed+=("$*")
+}
+
+stage cargo fmt --all --check
+stage cargo clippy --locked --all-targets -- -D warnings
+RUSTDOCFLAGS='-D warnings' stage cargo doc --locked --no-deps
+# One test thread a core: tests wait for processes more than they compute, but each starts several.
+stage cargo test --locked --no-fail-fast
+if [ -x tests/browser/run.sh ]; then
+    stage tests/browser/run.sh
+fi
+
+# The sums of all "test result:" lines of cargo's.
+sum() {
+    sed -n "s/^test result: .* \([0-9]*\) $1;.*/\1/p" "$output" | awk '{ n += $1 } END { print n + 0 }'
+}
+counts="$(sum passed) passed; $(sum failed) failed; $(sum ignored) ignored; finished in $((SECONDS - started))s"
+if [ "${#failed[@]}" -gt 0 ]; then
+    printf 'failed: %s\n' "${failed[@]}"
+    echo "test result: FAILED. $counts"
+    exit 1
+fi
+echo "test result: ok. $counts"
