@@ -228,7 +228,7 @@ fn a_directory_that_is_gone_or_turned_into_a_file() {
         let spool = named == "spool" || named == "state";
         let way_out = if spool { "it makes the directory again" } else { "create it" };
         let says = ["No such file or directory", named, way_out];
-        fault(&host, &what, says, &|| fs::rename(&path, &away).unwrap(), &|| {
+        fault(&host, &what, &says, &|| fs::rename(&path, &away).unwrap(), &|| {
             fs::rename(&away, &path).unwrap()
         });
         let what = format!("a file for {named}");
