@@ -14,4 +14,4 @@ else
     echo 'tests/deny.sh: the advisory database cannot be had here, so advisories are not checked'
 fi
 # shellcheck disable=SC2086  # one argument a check
-cargo deny --locked check --config tests/deny.toml $checks
+cargo deny --config tests/deny.toml --locked check $checks
