@@ -116,7 +116,10 @@ mod tests {
         let limit = RateLimit::new(Arc::new(RealDisk), &dir.join("rate"), 10_000, wait);
         let client: IpAddr = [192, 0, 2, 1].into();
         let places = (0..1000).map_while(|_| match limit.take(client, 1_000_000).unwrap() {
-            Place::Taken(claim) => Some(claim.keep()),
+            Place::Taken(claim) => {
+                claim.keep();
+                Some(())
+            }
             Place::Full(wait) => {
                 assert_eq!(wait, WINDOW);
                 None
