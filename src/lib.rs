@@ -9,7 +9,7 @@
 //! | 6 | [`gateway`] |
 //! | 5 | [`route`] |
 //! | 4 | [`endpoint`] |
-//! | 3 | [`tenant`] · `upkeep` · [`premises`] |
+//! | 3 | [`tenant`], [`upkeep`] · [`premises`] |
 //! | 2 | [`store`] |
 //! | 1 | [`disk`] · [`http`] · [`config`] · [`log`] · [`template`] |
 //! | 0 | [`account`], [`secret`], [`error`], [`lang`] |
@@ -31,3 +31,4 @@ pub mod serve;
 pub mod store;
 pub mod template;
 pub mod tenant;
+pub mod upkeep;

@@ -1,6 +1,7 @@
 //! Arguments → run → exit code. A CGI request is recognised before any argument is looked at:
 //! web servers turn a query into arguments (RFC 3875 §4.4).
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -8,7 +9,8 @@ use codeb_signup::admin::{self, Cli, Failure, Unconfigured, Verb, exit};
 use codeb_signup::config::{self, Config, Listen, LogTarget};
 use codeb_signup::disk::RealDisk;
 use codeb_signup::route::Router;
-use codeb_signup::{gateway, log, premises, serve};
+use codeb_signup::tenant::Tenant;
+use codeb_signup::{gateway, log, premises, serve, upkeep};
 
 fn main() -> ExitCode {
     // Files are made readable for at most their group, whatever started us.
@@ -28,17 +30,43 @@ fn main() -> ExitCode {
         }
         Some(Verb::Check) => admin::check(&file),
         Some(Verb::Ha1 { user, realm }) => admin::ha1(&user, &realm),
+        Some(Verb::User { verb, tenant }) => with_tenants(&file, |tenants| {
+            let (user, to) = verb.parts();
+            admin::set_user(tenants, tenant.as_deref(), user, to)
+        }),
+        Some(Verb::Resend { user, tenant }) => {
+            with_tenants(&file, |tenants| admin::resend(tenants, tenant.as_deref(), &user))
+        }
+        Some(Verb::Preview { what, lang, to, tenant }) => {
+            admin::preview(&file, tenant.as_deref(), what, lang.as_deref(), &to)
+        }
+        Some(Verb::Sweep) => with_tenants(&file, admin::sweep),
+        Some(Verb::Compact) => with_tenants(&file, admin::compact),
     })
 }
 
 /// Serves until SIGTERM.
 fn serve(config: &Config, listen: Option<Listen>) -> Result<(), Failure> {
-    admin::warn(&admin::become_owner(config)?);
-    premises::check(config, &RealDisk)?;
-    let router = open(config)?;
+    let router = open_as_owner(config)?;
     router.warm_up()?;
+    upkeep::start(router.tenants())?;
     serve::run(config, listen, Arc::new(router))
         .map_err(|error| Failure::new(error.exit_code(), error))
+}
+
+/// Does an operator's work on the tenants of the configuration at `file`.
+fn with_tenants(
+    file: &Path,
+    work: impl FnOnce(&[Arc<Tenant>]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    work(&open_as_owner(&config::load(file)?)?.tenants())
+}
+
+/// The tenants, opened by a process that makes no file which the service could not use.
+fn open_as_owner(config: &Config) -> Result<Router, Failure> {
+    admin::warn(&admin::become_owner(config)?);
+    premises::check(config, &RealDisk)?;
+    open(config)
 }
 
 /// Answers one request; where the configuration does not allow that, with a 500.

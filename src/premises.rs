@@ -6,19 +6,22 @@
 //! | state | exist, belong to the user that runs, be readable, writable and searchable for him |
 //! | staging | the same, or be missing: then it is made, and its parent must be writable |
 //! | pickup | exist, be readable, writable and searchable; whose it is does not matter |
-//! | templates | exist and be readable |
+//! | templates | exist and be readable, and so must every template in it, which must render |
 //!
 //! Staging and pickup must be one mount, since mails appear by rename. Promised for the moment of
 //! the check only: who removes a directory later gets a fault at the request that needs it.
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, eaccess, geteuid};
 
 use crate::config::{Config, ConfigError, LogTarget, Problem, TenantConfig, Wrong};
 use crate::disk::{Disk, Stat};
+use crate::lang::Languages;
+use crate::template::Templates;
 
 /// Checks the directories of every tenant, that no two of them share one under different names,
 /// and the log file. The error names everything that is wrong.
@@ -94,7 +97,7 @@ impl Premises<'_> {
             note("staging", self.one_mount());
         }
         if let Some(templates) = &tenant.templates {
-            note("templates", self.readable(templates));
+            note("templates", self.readable(templates).and_then(|()| self.renderable(templates)));
         }
     }
 
@@ -126,7 +129,10 @@ impl Premises<'_> {
                         "is {path:?}, which uid {user} may not read and write: {}",
                         error.desc()
                     ),
-                    format!("give the service's user access: chown or chgrp {}", path.display()),
+                    match error {
+                        Errno::EROFS => "remount the filesystem read-write".to_owned(),
+                        _ => format!("give the service's user access: chown {}", path.display()),
+                    },
                 )
             },
         )?;
@@ -138,6 +144,20 @@ impl Premises<'_> {
         eaccess(path, AccessFlags::R_OK | AccessFlags::X_OK).map_err(|error| {
             let why = format!("is {path:?}, which cannot be read: {}", error.desc());
             Wrong::new(why, "let the service's user read it")
+        })
+    }
+
+    /// Templates that can be filled in, in every language.
+    fn renderable(&self, templates: &Path) -> Result<(), Wrong> {
+        let fix = "mend that template, or remove it: then the built-in one is used";
+        let languages = Languages::built_in().map_err(|error| {
+            Wrong::new(format!("needs the languages: {error}"), "build it anew")
+        })?;
+        let read = Templates::new(Arc::new(languages), Some(templates));
+        read.and_then(|read| read.try_out()).map_err(|fault| {
+            let path = fault.path().unwrap_or(templates);
+            let why = format!("has a broken template: {}: {}", path.display(), fault.cause());
+            Wrong::new(why, fix)
         })
     }
 

@@ -82,6 +82,13 @@ impl Router {
         Ok(Self { config: config.clone(), tenants })
     }
 
+    /// Every tenant once, in the order of their hosts.
+    pub fn tenants(&self) -> Vec<Arc<Tenant>> {
+        let mut tenants: Vec<_> = self.tenants.all().cloned().collect();
+        tenants.sort_by(|a, b| a.config.host.cmp(&b.config.host));
+        tenants
+    }
+
     /// Reads every tenant's accounts and finishes what a crash left, so that the first request does
     /// not wait for it.
     pub fn warm_up(&self) -> Result<(), Fault> {

@@ -2,8 +2,8 @@
 //!
 //! A tenant may have a directory of its own templates. For a visitor who reads German, `mail.txt` is
 //! the first that is there of `DIR/de/mail.txt`, `DIR/mail.txt` and the built-in one; `mail.html` and
-//! `page.html` likewise. Other files are not looked at. Whatever is read is tried out in every
-//! language at once, so that a broken template is a fault of the start and not of a sign-up.
+//! `page.html` likewise. Other files are not looked at. A start and `check` try them out in every
+//! language, so that a broken template is a fault then and not of a sign-up.
 //!
 //! | in every template | |
 //! |---|---|
@@ -121,7 +121,6 @@ impl Templates {
         }
         if let Some(own) = own {
             templates.add_own(own)?;
-            templates.try_out()?;
         }
         Ok(templates)
     }
@@ -148,34 +147,36 @@ impl Templates {
         added.map_err(|error| self.broken(&name, &error))
     }
 
-    /// Renders everything with values like those that will come.
-    fn try_out(&self) -> Result<(), Fault> {
+    /// Renders everything with values like those that will come: what is wrong with a template shows
+    /// here and not in a sign-up.
+    pub fn try_out(&self) -> Result<(), Fault> {
+        let (joe, host) = (Some("joe"), "a.example");
+        let (link, date) = ("https://a.example/activate.ashx?token=0", "2030-01-31 12:00 UTC");
         for language in self.languages.all() {
-            for user in [Some("joe"), None] {
-                let (host, link) = ("a.example", "https://a.example/activate.ashx?token=0");
-                let mail = MailValues { subject: "-", host, user, link, date: "2030-01-31" };
-                self.mail(language, &mail)?;
-                for page in [PageKind::Active, PageKind::Click, PageKind::Refused, PageKind::Failed]
-                {
-                    for resend in [true, false] {
-                        let (title, login_page, nonce) = ("-", "/", "-");
-                        let (english, token) = (Some("-"), Some("0"));
-                        self.page(
-                            language,
-                            &PageValues {
-                                page,
-                                title,
-                                english,
-                                host,
-                                user,
-                                login_page,
-                                resend,
-                                token,
-                                nonce,
-                            },
-                        )?;
-                    }
-                }
+            for user in [joe, None] {
+                self.mail(language, &MailValues { subject: "-", host, user, link, date })?;
+            }
+            for (page, user, token) in [
+                (PageKind::Active, joe, None),
+                (PageKind::Click, joe, Some("0")),
+                (PageKind::Refused, None, None),
+                (PageKind::Failed, None, None),
+            ] {
+                let (title, english, login_page, nonce) = ("-", Some("-"), "/login.html", "-");
+                let mut values = PageValues {
+                    page,
+                    title,
+                    english,
+                    host,
+                    user,
+                    login_page,
+                    resend: true,
+                    token,
+                    nonce,
+                };
+                self.page(language, &values)?;
+                values.resend = false;
+                self.page(language, &values)?;
             }
         }
         Ok(())
@@ -237,7 +238,9 @@ fn format(
     state: &mut minijinja::State<'_, '_>,
     value: &minijinja::Value,
 ) -> Result<(), minijinja::Error> {
-    let Some(text) = value.as_str().filter(|_| matches!(state.auto_escape(), AutoEscape::Html))
+    let Some(text) = value
+        .as_str()
+        .filter(|_| !value.is_safe() && matches!(state.auto_escape(), AutoEscape::Html))
     else {
         return minijinja::escape_formatter(out, state, value);
     };
@@ -336,7 +339,8 @@ mod tests {
         .enumerate()
         {
             let dir = directory(&format!("broken{at}"), &[(file, text)]);
-            let fault = Templates::new(languages(), Some(&dir)).unwrap_err().to_string();
+            let tried = Templates::new(languages(), Some(&dir)).and_then(|t| t.try_out());
+            let fault = tried.unwrap_err().to_string();
             assert!(fault.contains(&format!("{file}: line {line}: ")), "{fault}");
             fs::remove_dir_all(dir).unwrap();
         }

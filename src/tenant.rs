@@ -24,6 +24,8 @@ const PRIVATE: u32 = 0o700;
 pub struct Tenant {
     /// The configuration.
     pub config: TenantConfig,
+    /// Where its files are.
+    pub disk: Arc<dyn Disk>,
     /// Captcha tokens.
     pub captcha: Captcha,
     /// Accounts for each client and hour.
@@ -81,10 +83,16 @@ impl Tenant {
                 wait,
                 whole.workers / 2,
             ),
-            pickup: Arc::new(Pickup::new(disk, staging, &config.pickup, config.pickup_group)),
+            pickup: Arc::new(Pickup::new(
+                disk.clone(),
+                staging,
+                &config.pickup,
+                config.pickup_group,
+            )),
             composer: Composer::new(templates.clone(), &config.mail_from, &config.base_url)?,
             templates,
             config: config.clone(),
+            disk,
         })
     }
 

@@ -8,3 +8,4 @@ tests/run.sh
 [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
 # The one that is skipped is a server that other tests start as a process of its own.
 cargo test --locked --no-fail-fast -- --ignored --skip a_server_for_the_other_tests
+tests/spam.sh

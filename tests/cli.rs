@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -79,7 +79,15 @@ impl Site {
     }
 
     fn check(&self) -> Output {
-        program().args(["check", "--config"]).arg(self.config()).output().unwrap()
+        self.run(&["check"])
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        program().args(args).arg("--config").arg(self.config()).output().unwrap()
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.0.join("state").join(name)).unwrap()
     }
 }
 
@@ -116,13 +124,22 @@ fn help_and_version_are_answers_and_everything_unclear_is_a_usage_error() {
 #[test]
 fn help_teaches_each_verb_with_an_example() {
     for help in [out(&run(&["--help"])), err(&run(&[]))] {
-        for example in ["codeb-signup serve --listen", "codeb-signup check", "codeb-signup ha1 joe"]
-        {
+        for example in [
+            "codeb-signup serve --listen",
+            "codeb-signup check",
+            "codeb-signup ha1 joe",
+            "codeb-signup user disable joe",
+            "codeb-signup sweep",
+            "codeb-signup compact",
+        ] {
             assert!(help.contains(example), "no {example} in {help}");
         }
     }
-    for verb in ["serve", "check", "ha1"] {
+    for verb in ["serve", "check", "ha1", "user", "sweep", "compact"] {
         assert!(out(&run(&[verb, "--help"])).contains("Example:"), "{verb}");
+    }
+    for verb in ["enable", "disable", "remove"] {
+        assert!(out(&run(&["user", verb, "--help"])).contains("Example:"), "{verb}");
     }
 }
 
@@ -322,4 +339,117 @@ fn as_root_check_looks_with_the_eyes_of_the_state_directorys_owner() {
     std::os::unix::fs::chown(site.0.join("pickup"), Some(NOBODY), None).unwrap();
     let output = site.check();
     assert_eq!(code(&output), 0, "{}", err(&output));
+}
+
+/// A line of `credentials`; `disabled` as it stands there.
+fn account(user: &str, disabled: char) -> String {
+    format!("{user}:localhost:0123456789abcdef0123456789abcdef:{disabled}:guest:name=N\n")
+}
+
+#[test]
+fn an_operator_lets_in_shuts_out_and_removes() {
+    let site = Site::new("user");
+    let text = format!("# mine\n{}{}", account("joe", '1'), account("sue", '0'));
+    fs::write(site.0.join("state/credentials"), &text).unwrap();
+    let view = |user: &str| format!("{user}:localhost:0123456789abcdef0123456789abcdef\n");
+    for (verb, user, line, says) in [
+        ("enable", "joe", account("joe", '0'), "localhost: joe may sign in\n"),
+        ("enable", "joe", account("joe", '0'), "localhost: joe may sign in\n"),
+        ("disable", "joe", account("joe", '2'), "localhost: joe may not sign in any more\n"),
+        ("enable", "joe", account("joe", '0'), "localhost: joe may sign in\n"),
+    ] {
+        let output = site.run(&["user", verb, user]);
+        assert_eq!((code(&output), out(&output).as_str()), (0, says), "{}", err(&output));
+        assert!(site.read("credentials").contains(&line));
+        assert_eq!(site.read("htdigest").contains(&view(user)), line == account(user, '0'));
+    }
+    let output = site.run(&["user", "remove", "joe", "--tenant", "LocalHost"]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert!(!site.read("credentials").contains("joe") && !site.read("htdigest").contains("joe"));
+    assert!(site.read("htdigest").contains(&view("sue")), "nobody else is touched");
+
+    let output = site.run(&["user", "remove", "joe"]);
+    assert_eq!(code(&output), 67);
+    assert!(out(&output).is_empty() && err(&output).contains("no account joe"));
+    for args in [&["user", "enable", "Joe"][..], &["user", "enable", "sue", "--tenant", "b"]] {
+        assert_eq!(code(&site.run(args)), 64, "{args:?}");
+    }
+}
+
+#[test]
+fn of_several_tenants_one_has_to_be_named() {
+    let site = Site::new("tenants");
+    let dir = site.0.join("other");
+    fs::create_dir(&dir).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o710)).unwrap();
+    let (state, pickup) = (dir.display(), site.0.join("pickup"));
+    site.write(&format!(
+        "[tenant.\"b.example\"]\nrealm = \"b\"\nbase_url = \"https://b.example\"\n\
+         state = \"{state}\"\npickup = \"{}\"\nmail_from = \"a@b.example\"\n",
+        pickup.display()
+    ));
+    fs::write(dir.join("credentials"), account("joe", '0')).unwrap();
+    let output = site.run(&["user", "disable", "joe"]);
+    assert_eq!(code(&output), 64);
+    assert!(err(&output).contains("b.example, localhost"), "{}", err(&output));
+    let output = site.run(&["user", "--tenant", "b.example", "disable", "joe"]);
+    assert_eq!((code(&output), err(&output).contains("cannot")), (0, false), "{}", err(&output));
+    assert_eq!(fs::read_to_string(dir.join("credentials")).unwrap(), account("joe", '2'));
+}
+
+#[test]
+fn sweep_and_compact_say_what_they_did() {
+    let site = Site::new("upkeep");
+    let expired = account("old", '1').replace("name=N", "expires=2001-01-01T00:00:00Z");
+    fs::write(
+        site.0.join("state/credentials"),
+        format!("# mine\n{expired}{}", account("joe", '0')),
+    )
+    .unwrap();
+    let output = site.run(&["sweep"]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert!(
+        out(&output)
+            .starts_with("localhost: mails released 0, mails deleted 0, accounts expired 1,")
+    );
+    let output = site.run(&["compact"]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert!(out(&output).contains("lock held for"), "{}", out(&output));
+    assert_eq!(site.read("credentials"), format!("# mine\n{}", account("joe", '0')));
+    let again = out(&site.run(&["compact"]));
+    assert_eq!(again.matches("nothing to drop").count(), 2, "{again}");
+    let again = out(&site.run(&["sweep"]));
+    assert!(again.contains("expired 0") && again.contains("views as they should be"), "{again}");
+}
+
+#[test]
+fn run_as_root_the_verbs_leave_every_file_to_the_owner_of_the_state_directory() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: not root");
+        return;
+    }
+    const OWNER: u32 = 65_534;
+    let site = Site::new("owner");
+    let dead = format!("{}\n####\n", account("joe", '1').trim_end());
+    fs::write(site.0.join("state/credentials"), dead).unwrap();
+    for path in ["state", "state/credentials", "pickup"] {
+        std::os::unix::fs::chown(site.0.join(path), Some(OWNER), Some(OWNER)).unwrap();
+    }
+    for args in
+        [&["user", "enable", "joe"][..], &["sweep"], &["compact"], &["user", "remove", "joe"]]
+    {
+        let output = site.run(args);
+        assert_eq!(code(&output), 0, "{args:?}: {}", err(&output));
+    }
+    let mut directories = vec![site.0.join("state")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            assert_eq!(metadata.uid(), OWNER, "{}", path.display());
+            if metadata.is_dir() {
+                directories.push(path);
+            }
+        }
+    }
 }

@@ -53,7 +53,7 @@ fn the_page_leads_on_to_the_login_page() {
 /// By meta refresh and by a script, which the policy that comes along must let run.
 fn leads_to(reply: &Reply, target: &str) {
     let page = unescaped(reply.text());
-    let refresh = page.split("<meta").find(|tag| tag.to_lowercase().contains("refresh"));
+    let refresh = page.split("<meta").find(|tag| tag.contains("http-equiv=\"refresh\""));
     assert!(refresh.expect("a meta refresh").contains(target), "{page}");
     let script = page.split("<script").nth(1).expect("a script");
     let opening = script.split('>').next().unwrap();

@@ -4,9 +4,11 @@
 
 mod common;
 
+use std::net::Ipv4Addr;
+
 use common::host::{ALIAS, BASE_URL, HOST, REALM};
 use common::visitor::{URLENCODED, email};
-use common::{Captcha, Form, Host, Setup};
+use common::{Captcha, Form, Host, Setup, Visitor};
 
 const SECOND: &str = "[tenant.\"second.example\"]\nrealm = \"second.example\"\n\
     base_url = \"https://second.example\"\nstate = \"@DIR@/state-2\"\npickup = \"@DIR@/pickup-2\"\n\
@@ -172,7 +174,7 @@ fn behind_real_ip(top: &str) -> Host {
 
 /// Signs up from an address as nginx sees it, with an `X-Forwarded-For`.
 fn sign_up_from(host: &Host, user: &str, client: &str, forwarded: &str) -> String {
-    let visitor = host.visitor();
+    let visitor = Visitor::new(host, Ipv4Addr::new(127, 9, 9, 9));
     let form = visitor.form(user);
     let mut ask = visitor.posting(&form).header("X-Test-Client", client);
     if !forwarded.is_empty() {
@@ -199,6 +201,9 @@ fn x_forwarded_for_is_not_read() {
     let host = behind_real_ip("");
     assert!(same_client(&host, "a", ("192.0.2.1", "198.51.100.1"), ("192.0.2.1", "198.51.100.2")));
     assert!(!same_client(&host, "b", ("192.0.2.2", "198.51.100.9"), ("192.0.2.3", "198.51.100.9")));
+    // Nor from the machine itself, where a program may believe its peers by mistake.
+    let plain = Host::plain();
+    assert!(same_client(&plain, "c", ("", "198.51.100.1"), ("", "198.51.100.2")));
 }
 
 #[test]

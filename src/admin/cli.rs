@@ -5,10 +5,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::exit;
 use crate::config::Listen;
+use crate::lang;
+use crate::store::credentials::Setting;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,12 +18,17 @@ Examples:
   codeb-signup serve --listen unix:/run/codeb-signup/fcgi.sock
                                                          serve a web server over FastCGI
   codeb-signup ha1 joe a.example                         asks for the password, prints the HA1
+  codeb-signup resend joe                                sends the activation mail again
+  codeb-signup preview mail --lang de --to mail.html     shows what visitors get
+  codeb-signup user disable joe                          joe may not sign in any more
+  codeb-signup sweep                                     decide on what killed requests left
+  codeb-signup compact                                   rewrite the accounts without dead space
 
 Started by a web server as a CGI program (GATEWAY_INTERFACE is set), it answers that one request and
 ignores every argument. Started with a listening socket as standard input (spawn-fcgi, systemd) and
 no verb, it serves.
 
-Exit codes (sysexits.h): 0 done, 64 usage, 65 unusable input, 69 address taken, 71 system,
+Exit codes (sysexits.h): 0 done, 64 usage, 65 unusable input, 67 no such user, 69 address taken, 71 system,
 73 cannot create, 74 I/O, 75 try again, 77 permission, 78 configuration.";
 
 /// What the command line says.
@@ -73,6 +80,127 @@ Example:
         /// The tenant's realm
         realm: String,
     },
+    /// Change the account of a user: let in, shut out, remove
+    #[command(after_help = "\
+A disabled account keeps its name; a removed one leaves nothing, and its name is free. The change is
+durable, and the views have it, when the program ends. With several tenants, --tenant says whose.
+
+Example:
+  codeb-signup user disable joe --tenant a.example")]
+    User {
+        /// What to do
+        #[command(subcommand)]
+        verb: UserVerb,
+        /// The tenant's host or alias; needed where there are several
+        #[arg(long, global = true, value_name = "HOST")]
+        tenant: Option<String>,
+    },
+    /// Send a pending account's activation mail again
+    #[command(after_help = "\
+The mail goes to the account's address, in its language; the links of its last two mails work. Unlike a
+visitor's wish it does not wait for five minutes, and it needs no resend = true.
+
+Example:
+  codeb-signup resend joe")]
+    Resend {
+        /// The user name
+        user: String,
+        /// The tenant's host or alias; needed where there are several
+        #[arg(long, value_name = "HOST")]
+        tenant: Option<String>,
+    },
+    /// Write a mail or a page as visitors would get it, from the tenant's templates
+    #[command(after_help = "\
+A mail to FILE.html or FILE.txt is that part alone, to any other name the whole message. Nothing is
+sent, and the link in it does not work.
+
+Example:
+  codeb-signup preview mail --lang de --to mail.html")]
+    Preview {
+        /// What to write
+        what: Preview,
+        /// Its language [else the tenant's]
+        #[arg(long, value_name = "XX", value_parser = language)]
+        lang: Option<String>,
+        /// Where to write it; an older file is replaced
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+        /// The tenant's host or alias; needed where there are several
+        #[arg(long, value_name = "HOST")]
+        tenant: Option<String>,
+    },
+    /// Decide on what killed requests left; remove accounts that were not activated in time
+    #[command(after_help = "\
+Staged mails are sent where their account stands, else deleted; pending accounts past their time are
+removed; spool files are emptied where nothing in them counts any more; views are made anew where they
+are not what the accounts say. `serve` does the same at its start and every ten minutes. Safe to run
+at any time.
+
+Example:
+  codeb-signup sweep --config ./config.toml")]
+    Sweep,
+    /// Rewrite the accounts and the views without dead space, while requests go on
+    #[command(after_help = "\
+Drops lines of # alone, which removed accounts leave; every other comment stays. Says how long the lock
+was held: sign-ups and activations wait for that time. Safe to run at any time.
+
+Example:
+  codeb-signup compact")]
+    Compact,
+}
+
+/// What to do to a user's account.
+#[derive(Debug, Clone, Subcommand)]
+pub enum UserVerb {
+    /// Let the account in, activated or not
+    #[command(after_help = "Example:\n  codeb-signup user enable joe")]
+    Enable {
+        /// The user name
+        user: String,
+    },
+    /// Shut the account out; it keeps its name
+    #[command(after_help = "Example:\n  codeb-signup user disable joe")]
+    Disable {
+        /// The user name
+        user: String,
+    },
+    /// Remove the account; its name is free
+    #[command(after_help = "Example:\n  codeb-signup user remove joe")]
+    Remove {
+        /// The user name
+        user: String,
+    },
+}
+
+impl UserVerb {
+    /// The user, and what becomes of the account.
+    pub fn parts(&self) -> (&str, Setting) {
+        match self {
+            Self::Enable { user } => (user, Setting::Enabled),
+            Self::Disable { user } => (user, Setting::Disabled),
+            Self::Remove { user } => (user, Setting::Removed),
+        }
+    }
+}
+
+/// What can be looked at before it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Preview {
+    /// The activation mail
+    Mail,
+    /// The page of an account that was just activated
+    Page,
+    /// The page with the button of activation = "click"
+    ClickPage,
+    /// The page of a link that does not work
+    RefusedPage,
+    /// The page of an activation that failed
+    FailedPage,
+}
+
+fn language(text: &str) -> Result<String, String> {
+    let known = lang::TAGS.contains(&text);
+    known.then(|| text.to_owned()).ok_or_else(|| format!("one of {}", lang::TAGS.join(", ")))
 }
 
 fn listen(text: &str) -> Result<Listen, String> {

@@ -4,8 +4,10 @@
 mod check;
 mod cli;
 mod ha1;
+mod preview;
 mod privilege;
 mod unconfigured;
+mod upkeep;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -15,10 +17,12 @@ use crate::config::{ConfigError, Problem};
 use crate::error::Fault;
 
 pub use check::check;
-pub use cli::{Cli, Verb};
+pub use cli::{Cli, UserVerb, Verb};
 pub use ha1::ha1;
+pub use preview::preview;
 pub use privilege::become_owner;
 pub use unconfigured::Unconfigured;
+pub use upkeep::{compact, resend, set_user, sweep};
 
 /// Exit codes, as `sysexits.h` names them.
 pub mod exit {
@@ -26,6 +30,8 @@ pub mod exit {
     pub const USAGE: u8 = 64;
     /// What was read (a password) cannot be used.
     pub const DATA: u8 = 65;
+    /// There is no such user.
+    pub const NO_USER: u8 = 67;
     /// A file cannot be made.
     pub const CANNOT_CREATE: u8 = 73;
     /// Reading or writing failed.

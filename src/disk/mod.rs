@@ -156,6 +156,14 @@ pub fn lock_within(handle: &Arc<dyn Handle>, wait: Duration) -> io::Result<Locke
     Ok(Locked { handle: handle.clone() })
 }
 
+/// Removes the file at `path`; that there is none is success.
+pub fn unlink_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    match disk.unlink(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
 /// Reads a whole file of at most `max` bytes; a longer one is an error of kind `FileTooLarge`.
 pub fn read_small(handle: &dyn Handle, max: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; max + 1];

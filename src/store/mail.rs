@@ -15,6 +15,7 @@ use lettre::{Address, Message};
 
 use crate::account::{Email, Username};
 use crate::error::Fault;
+use crate::lang::Language;
 use crate::secret::{Token, fill_random};
 use crate::template::{MailValues, Templates};
 
@@ -25,6 +26,17 @@ pub struct Composer {
     sender: Mailbox,
     base_url: String,
     host: String,
+}
+
+/// What a mail says.
+#[derive(Debug)]
+pub struct Parts {
+    /// The subject.
+    pub subject: String,
+    /// The part for programs that show text.
+    pub text: String,
+    /// The part for programs that show HTML.
+    pub html: String,
 }
 
 impl Composer {
@@ -52,18 +64,7 @@ impl Composer {
         expires: DateTime<Utc>,
         language: &str,
     ) -> Result<Message, Fault> {
-        let languages = &self.templates.languages;
-        let language = languages.get(language).unwrap_or(languages.default());
-        let subject = language.line("mail_subject", &[("host", &self.host)]);
-        let link = format!("{}/activate.ashx?token={}", self.base_url, token.reveal());
-        let values = MailValues {
-            subject: &subject,
-            host: &self.host,
-            user: Some(user.as_str()).filter(|name| !name.contains('.')),
-            link: &link,
-            date: &expires.format("%Y-%m-%d %H:%M UTC").to_string(),
-        };
-        let (text, html) = self.templates.mail(language, &values)?;
+        let Parts { subject, text, html } = self.parts(user, token, expires, language)?;
         let address =
             Address::new(to.local(), to.domain()).map_err(|e| fault("address a mail", e))?;
         let part = |kind, body| SinglePart::builder().header(kind).body(body);
@@ -77,9 +78,36 @@ impl Composer {
             .date_now()
             .message_id(Some(self.message_id()?))
             .raw_header(header("Auto-Submitted", "auto-generated"))
-            .raw_header(header("Content-Language", language.tag()))
+            .raw_header(header("Content-Language", self.language(language).tag()))
             .multipart(parts)
             .map_err(|e| fault("compose a mail", e))
+    }
+
+    /// What the mail says.
+    pub fn parts(
+        &self,
+        user: &Username,
+        token: &Token,
+        expires: DateTime<Utc>,
+        language: &str,
+    ) -> Result<Parts, Fault> {
+        let language = self.language(language);
+        let subject = language.line("mail_subject", &[("host", &self.host)]);
+        let link = format!("{}/activate.ashx?token={}", self.base_url, token.reveal());
+        let values = MailValues {
+            subject: &subject,
+            host: &self.host,
+            user: Some(user.as_str()).filter(|name| !name.contains('.')),
+            link: &link,
+            date: &expires.format("%Y-%m-%d %H:%M UTC").to_string(),
+        };
+        let (text, html) = self.templates.mail(language, &values)?;
+        Ok(Parts { subject, text, html })
+    }
+
+    fn language(&self, tag: &str) -> &Language {
+        let languages = &self.templates.languages;
+        languages.get(tag).unwrap_or(languages.default())
     }
 
     /// A new Message-ID (RFC 5322 §3.6.4) in the sender's domain.

@@ -117,22 +117,26 @@ impl Pickup {
         }
     }
 
-    /// The staged mails that no running request holds, each locked: what a sweep has to decide on.
-    /// Deletes files that lettre wrote for a request that died long ago.
-    pub fn orphans(self: &Arc<Self>, now: SystemTime) -> Result<Vec<(TokenId, Staged)>, Fault> {
+    /// The staged mails that no running request holds, each locked from when it is handed over:
+    /// what a sweep has to decide on. On the way files are deleted that lettre wrote for a request
+    /// that died long ago.
+    pub fn orphans(
+        self: &Arc<Self>,
+        now: SystemTime,
+    ) -> Result<impl Iterator<Item = Result<(TokenId, Staged), Fault>> + use<'_>, Fault> {
         let fault = |cause| Fault::new("sweep", &self.staging, cause);
-        let mut orphans = Vec::new();
-        for name in self.disk.list(&self.staging).map_err(fault)? {
+        let names = self.disk.list(&self.staging).map_err(fault)?;
+        Ok(names.into_iter().filter_map(move |name| {
             let path = self.staging.join(&name);
-            match token_of(&name) {
+            let orphan = match token_of(&name) {
                 Some(token) => {
                     let name = name.to_string_lossy().into_owned();
-                    orphans.extend(self.orphan(&path, name).map_err(fault)?.map(|s| (token, s)));
+                    self.orphan(&path, name).map(|staged| staged.map(|staged| (token, staged)))
                 }
-                None => self.delete_if_dead(&path, now).map_err(fault)?,
-            }
-        }
-        Ok(orphans)
+                None => self.delete_if_dead(&path, now).map(|()| None),
+            };
+            orphan.map_err(fault).transpose()
+        }))
     }
 
     fn orphan(self: &Arc<Self>, path: &Path, name: String) -> io::Result<Option<Staged>> {
@@ -167,8 +171,8 @@ impl Pickup {
 }
 
 impl Staged {
-    /// Moves the mail to the pickup directory, durably (state S3). On an error the mail is gone
-    /// from there, or was never there, and `self` comes back with the fault.
+    /// Moves the mail to the pickup directory, durably (state S3). On an error it is back in the
+    /// staging directory, or never left it, and `self` comes back with the fault.
     pub fn release(mut self) -> Result<(), Box<(Fault, Self)>> {
         let pickup = self.pickup.clone();
         let to = pickup.pickup.join(&self.name);
@@ -177,11 +181,14 @@ impl Staged {
         }
         self.done = true;
         let Err(cause) = pickup.pickup_sync.sync() else { return Ok(()) };
-        match pickup.disk.unlink(&to) {
+        match pickup.disk.rename(&to, &pickup.staging.join(&self.name)) {
             // The SMTP service was faster: the mail is on its way.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            _ => Err(Box::new((Fault::new("make a mail durable in", &pickup.pickup, cause), self))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // As long as it is staged, a process that is killed now leaves it to the sweep.
+            Ok(()) => self.done = false,
+            Err(_) => drop(pickup.disk.unlink(&to)),
         }
+        Err(Box::new((Fault::new("make a mail durable in", &pickup.pickup, cause), self)))
     }
 
     /// Leaves the mail where it is, for the sweep to decide on: what is known of its account is too

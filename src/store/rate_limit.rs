@@ -58,10 +58,13 @@ impl RateLimit {
             if ends.len() >= self.per_window {
                 ends.sort_unstable();
                 let free_at = ends[ends.len() - self.per_window];
-                let seconds = (free_at - now).min(WINDOW_MS).div_ceil(1000).max(1);
-                return Ok(Err(Duration::from_secs(seconds)));
+                return Ok(Err(wait_until(free_at, now)));
             }
-            let number = bucket.free().ok_or_else(full)?;
+            let Some(number) = bucket.free() else {
+                // Where the limit is set higher than a bucket is large, the bucket is the limit.
+                let first = ends.iter().min().ok_or_else(full)?;
+                return Ok(Err(wait_until(*first, now)));
+            };
             let slot = Slot { id, until: now + WINDOW_MS, uses: 1, held: true };
             bucket.put(number, slot)?;
             Ok(Ok((number, slot)))
@@ -78,6 +81,11 @@ impl RateLimit {
     pub fn prune(&self, now: u64) -> Result<bool, Fault> {
         self.slots.prune(now).map_err(|cause| self.slots.fault("prune", cause))
     }
+}
+
+/// The time from `now` until a place ends, rounded up to seconds.
+fn wait_until(end: u64, now: u64) -> Duration {
+    Duration::from_secs(end.saturating_sub(now).min(WINDOW_MS).div_ceil(1000).max(1))
 }
 
 /// An IPv4 address, or the first 64 bits of an IPv6 one.
@@ -98,6 +106,24 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         let file = dir.join("rate");
         (RateLimit::new(Arc::new(RealDisk), &file, 3, Duration::from_secs(1)), dir)
+    }
+
+    #[test]
+    fn a_client_that_fills_its_bucket_is_told_to_wait() {
+        let dir = std::env::temp_dir().join(format!("codeb-rate-bucket-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let wait = Duration::from_secs(1);
+        let limit = RateLimit::new(Arc::new(RealDisk), &dir.join("rate"), 10_000, wait);
+        let client: IpAddr = [192, 0, 2, 1].into();
+        let places = (0..1000).map_while(|_| match limit.take(client, 1_000_000).unwrap() {
+            Place::Taken(claim) => Some(claim.keep()),
+            Place::Full(wait) => {
+                assert_eq!(wait, WINDOW);
+                None
+            }
+        });
+        assert_eq!(places.count(), 256, "a bucket");
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     fn taken(place: Place) -> Claim {

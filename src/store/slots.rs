@@ -28,11 +28,19 @@ const PAGE: usize = 4096;
 const SLOT: usize = 16;
 /// Buckets in a file.
 const BUCKETS: u64 = 16 * 1024;
+/// Pages that are read at once where the whole file is looked through.
+const PAGES_AT_ONCE: usize = 64;
+/// Two changes within this time may leave the same time of change: kernels take it from a clock
+/// that ticks every few milliseconds.
+const UNCERTAIN: Duration = Duration::from_secs(1);
 /// Begins the header; a salt of 16 bytes follows.
 const MAGIC: [u8; 16] = *b"codeb-claims 1\n\0";
 /// How far beyond the longest life of a claim an expiry may lie before it counts as rubbish: a
 /// clock that was stepped back by a day must not free what is held.
 const CLOCK_STEP: Duration = Duration::from_secs(25 * 3600);
+
+/// What to do where a file cannot even be made because its directory is missing.
+pub const NO_DIRECTORY: &str = "restart the service: it makes the directory again";
 
 /// One spool file.
 #[derive(Debug)]
@@ -151,6 +159,7 @@ impl Slots {
                 Some(pid) => fault.way_out(format!("process {pid} holds its lock")),
                 None => fault.way_out("another process holds its lock"),
             },
+            io::ErrorKind::NotFound => fault.way_out(NO_DIRECTORY),
             io::ErrorKind::StorageFull => fault.way_out(
                 "free space on its filesystem; where there is enough, its claims run out by themselves",
             ),
@@ -182,21 +191,27 @@ impl Slots {
         change(&mut bucket, id)
     }
 
-    /// Empties the file where no claim in it is live any more; whether it did.
+    /// Empties the file where no claim in it is live any more; whether it did. `now` is in
+    /// milliseconds since 1970. The file is read without its lock; under it is only made sure that
+    /// nobody wrote meanwhile, as far as the file's time of change tells that.
     pub fn prune(&self, now: u64) -> io::Result<bool> {
+        let (handle, before) = {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let (opened, _locked) = self.lock(&mut open)?;
+            let stat = opened.handle.stat()?;
+            (opened.handle, stat)
+        };
+        let settled = i128::from(now) * 1_000_000 - before.mtime > UNCERTAIN.as_nanos() as i128;
+        if before.len <= PAGE as u64 || !settled || any_live(handle.as_ref(), before.len, now)? {
+            return Ok(false);
+        }
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (opened, _locked) = self.lock(&mut open)?;
-        let len = opened.handle.stat()?.len;
-        let mut page = [0; PAGE];
-        for offset in (PAGE as u64..len).step_by(PAGE) {
-            page.fill(0);
-            opened.handle.read_at(&mut page, offset)?;
-            if page.chunks_exact(SLOT).map(Slot::decode).any(|s| s.id != 0 && now < s.until) {
-                return Ok(false);
-            }
+        if opened.handle.stat()? != before {
+            return Ok(false);
         }
         opened.handle.set_len(PAGE as u64)?;
-        Ok(len > PAGE as u64)
+        Ok(true)
     }
 
     /// The file, opened and locked; opened anew where the path stands for another one by now.
@@ -218,6 +233,24 @@ impl Slots {
             *open = Some(Opened { handle, salt });
         }
     }
+}
+
+/// Whether a claim in the file is live at `now`.
+fn any_live(handle: &dyn Handle, len: u64, now: u64) -> io::Result<bool> {
+    let mut pages = vec![0; PAGES_AT_ONCE * PAGE];
+    let mut offset = PAGE as u64;
+    while offset < len {
+        let read = handle.read_at(&mut pages, offset)?;
+        let slots = pages.get(..read).unwrap_or_default().chunks_exact(SLOT).map(Slot::decode);
+        if slots.into_iter().any(|slot| slot.id != 0 && now < slot.until) {
+            return Ok(true);
+        }
+        if read == 0 {
+            break;
+        }
+        offset += read as u64;
+    }
+    Ok(false)
 }
 
 /// The salt in the file's header; a file without a whole header begins anew.

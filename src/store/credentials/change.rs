@@ -1,9 +1,11 @@
 //! What can be done to the accounts, and what that comes to: the decisions, without the writing.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::compact::Draft;
 use super::core::{Core, Found, Whole};
 use super::journal::{self, Entry};
 use super::line::{Account, DISABLED, ENABLED};
@@ -75,8 +77,19 @@ pub enum Change {
         /// What becomes of it.
         to: Setting,
     },
-    /// Finish what a crash left, and make every view what the file says.
+    /// Make the pending account of this token durable, where there is one.
+    Confirm {
+        /// The token.
+        token: TokenId,
+        /// The time that must not be after its expiry.
+        now: DateTime<Utc>,
+    },
+    /// Finish what a crash left; every other change does that first as well.
+    Settle,
+    /// Make every view anew that is not what the file says.
     Reconcile,
+    /// Put this copy in its file's place.
+    Compact(Arc<Draft>),
 }
 
 /// What an operator may do to an account.
@@ -97,7 +110,8 @@ pub enum Outcome {
     Done(String),
     /// The name belongs to somebody.
     Taken,
-    /// There is no such account (any more), or none in that state.
+    /// There is no such account (any more), or none in that state; for what is about no account:
+    /// nothing was to be done, or nothing could be.
     NotFound,
 }
 
@@ -138,6 +152,8 @@ pub struct Plan {
     pub view_lines: String,
     /// Names that go from every view first.
     pub view_removed: Vec<String>,
+    /// Whether lines that were there before have to be durable as well.
+    pub confirms: bool,
     /// What the journal has to know; empty for a batch that only appends.
     pub journal: Vec<Entry>,
     /// Names that this batch touches: each once.
@@ -156,7 +172,7 @@ pub enum Planned {
 impl Plan {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.append.is_empty() && self.journal.is_empty()
+        self.append.is_empty() && self.journal.is_empty() && !self.confirms
     }
 
     /// Adds a change, decided on what `core` finds in `whole` and what the plan holds by now.
@@ -184,7 +200,10 @@ impl Plan {
             }
             Change::Set { user, to: Setting::Removed } => self.remove_if(user, core, |_| true),
             Change::Set { user, to } => self.set(user, *to == Setting::Enabled, core),
-            Change::Reconcile => Ok(Planned::Now(Outcome::Done(String::new()))),
+            Change::Confirm { token, now } => self.confirm(token, *now, core),
+            Change::Settle | Change::Reconcile | Change::Compact(_) => {
+                Ok(Planned::Now(Outcome::Done(String::new())))
+            }
         }
     }
 
@@ -225,6 +244,21 @@ impl Plan {
             return Ok(Planned::Later);
         }
         Ok(self.enable(found, &account))
+    }
+
+    fn confirm(
+        &mut self,
+        token: &TokenId,
+        now: DateTime<Utc>,
+        core: &Core,
+    ) -> Result<Planned, Fault> {
+        let found = core.find_token(token)?;
+        let account = found.as_ref().and_then(Found::account);
+        let Some(account) = account.filter(|account| !account.is_expired(now)) else {
+            return Ok(Planned::Now(Outcome::NotFound));
+        };
+        self.confirms = true;
+        Ok(Planned::Now(Outcome::Done(account.user.to_owned())))
     }
 
     fn enable(&mut self, found: &Found, account: &Account<'_>) -> Planned {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::change::{Change, Outcome, Plan, Planned};
 use super::core::Core;
 use super::hold::{Failed, Hold, Writer};
-use crate::disk::{self, Disk};
+use crate::disk::{self, Disk, Locked};
 use crate::error::Fault;
 use crate::log;
 
@@ -23,7 +23,7 @@ use crate::log;
 const BATCH: usize = 256;
 /// A batch that takes longer than this is stuck, and no more than the allowed number of callers
 /// waits behind it.
-const STUCK: Duration = Duration::from_millis(250);
+const STUCK: Duration = Duration::from_secs(1);
 
 /// What goes along with a change: dropped once the account is known not to be there, left where it
 /// is when that is not known.
@@ -110,9 +110,23 @@ impl Committer {
         self.enqueue(change, luggage, self.lock_wait)
     }
 
-    /// The same without a bound, for a start.
-    pub fn submit_unbounded(&self, change: Change) -> Result<Outcome, Fault> {
-        self.enqueue(change, (), Duration::MAX).map(|(outcome, ())| outcome)
+    /// How long a caller waits.
+    pub fn lock_wait(&self) -> Duration {
+        self.lock_wait
+    }
+
+    /// The same with another bound.
+    pub fn submit_within(&self, change: Change, wait: Duration) -> Result<Outcome, Fault> {
+        self.enqueue(change, (), wait).map(|(outcome, ())| outcome)
+    }
+
+    /// Hands several changes over at once, which makes them share their syncs.
+    pub fn submit_all(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, Fault> {
+        let pushed = changes.into_iter().map(|change| self.push(change, Box::new(())));
+        let jobs = pushed.collect::<Result<Vec<_>, _>>()?;
+        let wait =
+            |job: &Arc<Job>| job.wait(self.lock_wait).ok_or_else(|| self.shared.stuck_fault())?.0;
+        jobs.iter().map(wait).collect()
     }
 
     fn enqueue<L: Luggage>(
@@ -121,18 +135,7 @@ impl Committer {
         luggage: L,
         wait: Duration,
     ) -> Result<(Outcome, L), Fault> {
-        self.ensure_running()?;
-        let state = Mutex::new(State::Queued(Box::new(luggage)));
-        let job = Arc::new(Job { change, state, ended: Condvar::new() });
-        {
-            let mut queue = lock(&self.shared.queue);
-            let stuck = queue.busy_since.is_some_and(|since| since.elapsed() > STUCK);
-            if stuck && queue.jobs.len() >= self.waiters {
-                return Err(self.shared.stuck_fault());
-            }
-            queue.jobs.push_back(job.clone());
-        }
-        self.shared.arrived.notify_one();
+        let job = self.push(change, Box::new(luggage))?;
         let (result, luggage) = job.wait(wait).ok_or_else(|| self.shared.stuck_fault())?;
         let outcome = match result {
             Ok(outcome) => outcome,
@@ -147,6 +150,22 @@ impl Committer {
                 Err(Fault::pathless("match a change with its luggage", io::ErrorKind::Other.into()))
             }
         }
+    }
+
+    fn push(&self, change: Change, luggage: Box<dyn Luggage>) -> Result<Arc<Job>, Fault> {
+        self.ensure_running()?;
+        let state = Mutex::new(State::Queued(luggage));
+        let job = Arc::new(Job { change, state, ended: Condvar::new() });
+        let mut queue = lock(&self.shared.queue);
+        let stuck = queue.busy_since.is_some_and(|since| since.elapsed() > STUCK);
+        if stuck && queue.jobs.len() >= self.waiters && !job.must_be_done() {
+            drop(queue);
+            return Err(self.shared.stuck_fault());
+        }
+        queue.jobs.push_back(job.clone());
+        drop(queue);
+        self.shared.arrived.notify_one();
+        Ok(job)
     }
 
     fn ensure_running(&self) -> Result<(), Fault> {
@@ -298,17 +317,11 @@ impl Shared {
             }
             queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        queue.busy_since = Some(Instant::now());
         true
     }
 
     fn batch(&self, writer: &mut Writer) -> Result<(), Fault> {
-        // Reading what is new without the lock keeps the time under it short.
-        if writer.is_prepared() {
-            lock(&self.core).refresh()?;
-        }
-        let locked = disk::lock_path(self.disk.as_ref(), &self.lock_path, 0o600)
-            .map_err(|cause| Fault::new("lock", &self.lock_path, cause))?;
+        let locked = self.lock_caught_up(writer)?;
         self.has_lock.store(true, Ordering::Relaxed);
         let jobs = self.take_jobs(BATCH);
         let mut core = lock(&self.core);
@@ -325,6 +338,28 @@ impl Shared {
         Ok(())
     }
 
+    /// The lock, with the index up to date. Reading what is new happens without the lock, even
+    /// where another file took the place of the old one while the lock was waited for.
+    fn lock_caught_up(&self, writer: &Writer) -> Result<Locked, Fault> {
+        for last in [false, false, true] {
+            if let Err(fault) = lock(&self.core).refresh()
+                && writer.is_prepared()
+            {
+                return Err(fault);
+            }
+            lock(&self.queue).busy_since.get_or_insert_with(Instant::now);
+            let locked = disk::lock_path(self.disk.as_ref(), &self.lock_path, 0o600)
+                .map_err(|cause| Fault::new("lock", &self.lock_path, cause))?;
+            if last || lock(&self.core).is_current() {
+                return Ok(locked);
+            }
+            drop(locked);
+            // Reading a whole file is work, not a hung disk.
+            lock(&self.queue).busy_since = None;
+        }
+        Err(Fault::new("lock", &self.lock_path, io::ErrorKind::ResourceBusy.into()))
+    }
+
     /// Decides and writes; the lock is given back at the end, before anybody is answered.
     fn under_lock(
         &self,
@@ -335,11 +370,21 @@ impl Shared {
         let mut plan = Plan::default();
         let (mut ended, mut planned) = (Vec::new(), Vec::new());
         for job in jobs {
-            if let Change::Reconcile = job.change
-                && let Err(fault) = hold.reconcile(&mut core)
-            {
-                ended.push((job, Err(fault)));
-                continue;
+            let tended = match job.change {
+                Change::Settle => hold.clear_leftovers().map(|()| true),
+                Change::Reconcile => hold.reconcile(&mut core).map(|rebuilt| rebuilt > 0),
+                _ => Ok(true),
+            };
+            match tended {
+                Ok(true) => {}
+                Ok(false) => {
+                    ended.push((job, Ok(Outcome::NotFound)));
+                    continue;
+                }
+                Err(fault) => {
+                    ended.push((job, Err(fault)));
+                    continue;
+                }
             }
             match plan.add(&job.change, &core, hold.whole()) {
                 Ok(Planned::Now(outcome)) => planned.push((job, outcome)),
@@ -350,7 +395,6 @@ impl Shared {
         // Nobody has to wait for our syncs to look something up.
         drop(core);
         let written = if plan.is_empty() { Ok(()) } else { hold.write(&plan) };
-        drop(hold);
         if let Err(failed) = &written {
             log_fault(&failed.fault);
         }
@@ -362,7 +406,10 @@ impl Shared {
                     }
                     Err(fault.share())
                 }
-                _ => Ok(outcome),
+                _ => match &job.change {
+                    Change::Compact(draft) => hold.put_in_place(draft),
+                    _ => Ok(outcome),
+                },
             };
             ended.push((job, result));
         }

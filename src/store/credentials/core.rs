@@ -19,8 +19,6 @@ use crate::secret::TokenId;
 
 /// How many of the last lines are remembered, to find back after the file was cut.
 const MARKS: usize = 64;
-/// How much of each.
-const MARK_HEAD: usize = 32;
 
 /// See the module's head.
 #[derive(Debug)]
@@ -35,12 +33,12 @@ pub struct Core {
     is_new: bool,
 }
 
-/// A line that was read: where, and how it begins.
+/// A line that was read: where, and what it said (its first [`LINE_MAX`] bytes).
 #[derive(Debug)]
 struct Mark {
     offset: u64,
     end: u64,
-    head: Vec<u8>,
+    text: Vec<u8>,
 }
 
 /// A line of the file, looked up and read.
@@ -117,6 +115,13 @@ impl Core {
             Some((handle, known)) if known.same_file(&stat) => handle.clone(),
             _ => {
                 let handle = self.disk.open(&self.path, Open::Write)?;
+                if self.opened.is_some() {
+                    log::event(log::Level::Info, "credentials")
+                        .field("outcome", "replaced")
+                        .field("file", self.path.display())
+                        .field("note", "read anew; compaction and careful editors do that")
+                        .emit();
+                }
                 self.forget();
                 self.opened = Some((handle.clone(), handle.stat()?));
                 self.is_new = true;
@@ -129,10 +134,24 @@ impl Core {
         Ok(Whole { handle, end, len })
     }
 
-    /// Whether the file was opened since this was last asked: its directory entry may not be
-    /// durable yet.
-    pub fn take_is_new(&mut self) -> bool {
-        std::mem::take(&mut self.is_new)
+    /// Whether the path stands for the file that the index is of, or for none.
+    pub fn is_current(&self) -> bool {
+        match (&self.opened, self.disk.stat(&self.path)) {
+            (Some((_, known)), Ok(stat)) => known.same_file(&stat),
+            (None, Ok(_)) => false,
+            (_, Err(_)) => true,
+        }
+    }
+
+    /// Whether the file was opened and [`Core::is_settled`] not called since: its directory entry
+    /// may not be durable yet.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// The file's directory entry is durable.
+    pub fn is_settled(&mut self) {
+        self.is_new = false;
     }
 
     /// Stretches (offset, length without LF) of bytes that are no lines, found since this was last
@@ -183,8 +202,8 @@ impl Core {
             if self.marks.len() == MARKS {
                 self.marks.pop_front();
             }
-            let head = bytes[..bytes.len().min(MARK_HEAD)].to_vec();
-            self.marks.push_back(Mark { offset, end: offset + bytes.len() as u64 + 1, head });
+            let text = bytes[..bytes.len().min(LINE_MAX)].to_vec();
+            self.marks.push_back(Mark { offset, end: offset + bytes.len() as u64 + 1, text });
             Ok(true)
         })?;
         if foreign > 0 {
@@ -239,9 +258,13 @@ impl Core {
         Ok(None)
     }
 
-    /// Whether the line at `offset` is the only one that may bear `user`'s name.
-    pub fn is_only(&self, user: &str, offset: u64) -> bool {
-        self.names.candidates(user.as_bytes()) == [offset]
+    /// Whether the live line at `offset` is the one that counts for `user`.
+    pub fn counts(&self, user: &str, offset: u64) -> io::Result<bool> {
+        if self.names.candidates(user.as_bytes()) == [offset] {
+            return Ok(true);
+        }
+        let found = self.find_user(user).map_err(io::Error::other)?;
+        Ok(found.is_some_and(|found| found.offset == offset))
     }
 
     fn line_at(&self, offset: u64) -> Result<Option<Found>, Fault> {
@@ -253,7 +276,9 @@ impl Core {
 }
 
 impl Mark {
-    /// Whether the line is still there, blanked or not.
+    /// Whether the line is still there: as it was, blanked, or with another `disabled` byte. More
+    /// than one byte may not differ: after a failed write that was undone, the same name may stand
+    /// in the same place with another token.
     fn stands(&self, handle: &dyn Handle) -> io::Result<bool> {
         let mut now = vec![0; (self.end - self.offset) as usize];
         let read = handle.read_at(&mut now, self.offset)?;
@@ -263,6 +288,11 @@ impl Mark {
             let mut before = [0];
             handle.read_at(&mut before, self.offset - 1)? == 1 && before == *b"\n"
         };
-        Ok(whole && others_end && (blanked || now.starts_with(&self.head)))
+        Ok(whole && others_end && (blanked || differing(&now, &self.text) <= 1))
     }
+}
+
+/// In how many bytes two texts differ, as far as the shorter one goes.
+fn differing(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).filter(|(a, b)| a != b).count()
 }

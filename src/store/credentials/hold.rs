@@ -7,13 +7,14 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
-use super::change::{Flip, Plan, Stretch};
+use super::change::{Flip, Outcome, Plan, Stretch};
+use super::compact::Draft;
 use super::core::{Core, Whole};
 use super::journal::{Entry, Journal, Pending};
 use super::line::{ENABLED, LINE_MAX, Line};
 use super::view::{self, Sum, View};
 use super::{Paths, scan};
-use crate::disk::{Disk, Locked, Open};
+use crate::disk::{self, Disk, Locked, Open};
 use crate::error::Fault;
 use crate::log;
 
@@ -86,9 +87,10 @@ impl Writer {
     pub fn begin<'a>(&'a mut self, lock: Locked, core: &mut Core) -> Result<Hold<'a>, Fault> {
         self.prepare()?;
         let mut whole = core.refresh()?;
-        if core.take_is_new() {
+        if core.is_new() {
             let synced = self.disk.sync_dir(&self.paths.state);
             synced.map_err(|cause| Fault::new("sync", &self.paths.state, cause))?;
+            core.is_settled();
         }
         if whole.end < whole.len {
             self.cut_tail(&mut whole)?;
@@ -242,12 +244,19 @@ impl Hold<'_> {
             }
             file.sync()
         };
-        let Err(cause) = put_back() else { return true };
-        let fault = self.writer.fault("undo a failed write to", cause);
-        log::event(log::Level::Error, "credentials").field("fault", fault).emit();
+        let put_back = put_back();
+        let undone = put_back.is_ok();
+        // Lines of a holder that was killed may be among what the disk did not take.
+        if undone && !plan.confirms {
+            return true;
+        }
+        if let Err(cause) = put_back {
+            let fault = self.writer.fault("undo a failed write to", cause);
+            log::event(log::Level::Error, "credentials").field("fault", fault).emit();
+        }
         // Where the journal fails as well, the disk takes nothing at all any more.
         let _ = self.journal().and_then(|j| j.write(self.inode, true, &plan.journal));
-        false
+        undone
     }
 
     /// Fills lines whose end is known to be dead with `#`, so that nothing personal stays.
@@ -266,14 +275,18 @@ impl Hold<'_> {
             Pending::Nothing => return Ok(()),
             Pending::Unreadable => self.rebuild_views(core)?,
             Pending::Accounts { inode, suspect, entries } => {
+                // A copy has every line where it was.
+                let same_file = inode == self.inode;
                 if suspect {
                     self.rewrite(core)?;
                 }
+                // What that holder wrote has to be durable before a view shows it, and before
+                // what it replaces goes.
+                self.sync()?;
                 for entry in &entries {
-                    self.make_whole(core, entry, inode == self.inode)?;
+                    self.make_whole(core, entry, same_file)?;
                 }
-                let synced = self.whole.handle.sync();
-                synced.map_err(|cause| self.writer.fault("sync", cause))?;
+                self.sync()?;
             }
         }
         self.journal()?.clear()
@@ -308,14 +321,11 @@ impl Hold<'_> {
         Ok(())
     }
 
-    /// Whether the line of a journal entry was begun to be blanked: `#`, and its LF where it was.
+    /// Whether the line of a journal entry was begun to be blanked: one line, with `#` in front.
     fn is_dying(&self, entry: &Entry) -> Result<bool, Fault> {
-        let file = self.whole.handle.as_ref();
-        let mut ends = ([0], [0]);
-        file.read_at(&mut ends.0, entry.offset)
-            .and_then(|_| file.read_at(&mut ends.1, entry.offset + entry.length - 1))
-            .map_err(|cause| self.writer.fault("read", cause))?;
-        Ok(ends == ([b'#'], [b'\n']) && entry.offset + entry.length <= self.whole.end)
+        let line = scan::line_at(self.whole.handle.as_ref(), entry.offset, LINE_MAX);
+        let line = line.map_err(|cause| self.writer.fault("read", cause))?;
+        Ok(line.is_some_and(|l| l.first() == Some(&b'#') && l.len() as u64 + 1 == entry.length))
     }
 
     fn make_missing_views(&mut self, core: &mut Core) -> Result<(), Fault> {
@@ -372,7 +382,7 @@ impl Hold<'_> {
         scan::lines(self.whole.handle.as_ref(), 0, |offset, bytes| {
             if let Line::Account(account) = Line::parse(bytes)
                 && account.disabled == ENABLED
-                && counts(core, account.user, offset)?
+                && core.counts(account.user, offset)?
             {
                 each(&view::line_of(&account))?;
             }
@@ -387,7 +397,7 @@ impl Hold<'_> {
         let copied = self.copy_beside();
         copied.map_err(|cause| self.writer.fault("rewrite, after a failed sync,", cause))?;
         self.whole = core.refresh()?;
-        core.take_is_new();
+        core.is_settled();
         let stat = self.whole.handle.stat();
         self.inode = stat.map_err(|cause| self.writer.fault("look at", cause))?.ino;
         Ok(())
@@ -396,7 +406,7 @@ impl Hold<'_> {
     fn copy_beside(&self) -> io::Result<()> {
         let Writer { disk, paths, .. } = &*self.writer;
         let old = self.whole.handle.stat()?;
-        let beside = paths.credentials.with_extension("new");
+        let beside = view::beside(&paths.credentials);
         let copy = disk.open(&beside, Open::Create(0o600))?;
         copy.set_len(0)?;
         copy.set_mode(old.mode)?;
@@ -416,18 +426,35 @@ impl Hold<'_> {
         disk.sync_dir(&paths.state)
     }
 
+    fn sync(&self) -> Result<(), Fault> {
+        self.whole.handle.sync().map_err(|cause| self.writer.fault("sync", cause))
+    }
+
+    /// Deletes what a killed process left of a file that it wrote beside another.
+    pub fn clear_leftovers(&self) -> Result<(), Fault> {
+        let Writer { disk, paths, views, .. } = &*self.writer;
+        disk::unlink_if_there(disk.as_ref(), &view::beside(&paths.credentials))
+            .and_then(|()| views.iter().try_for_each(View::clear_leftover))
+            .map_err(|cause| Fault::new("clear leftovers from", &paths.state, cause))
+    }
+
+    /// Puts a compacted copy in the place of its file; `NotFound` where that is another file by
+    /// now, or one of another shape. The hold ends with it: the index is of the old file.
+    pub fn put_in_place(&mut self, draft: &Draft) -> Result<Outcome, Fault> {
+        // An older journal that came back after a power cut would name lines of the old file.
+        self.journal()?.sync()?;
+        let mut views = self.writer.views.iter_mut();
+        let put = match views.find(|view| view.path() == draft.path()) {
+            Some(view) => view.whole().and_then(|(file, end)| draft.put_in_place(&file, end)),
+            None => draft.put_in_place(&self.whole.handle, self.whole.end),
+        };
+        let put = put.map_err(|cause| Fault::new("compact", draft.path(), cause))?;
+        Ok(if put { Outcome::Done(String::new()) } else { Outcome::NotFound })
+    }
+
     fn journal(&self) -> Result<&Journal, Fault> {
         let missing =
             || Fault::new("open", &self.writer.paths.journal, io::ErrorKind::NotFound.into());
         self.writer.journal.as_ref().ok_or_else(missing)
     }
-}
-
-/// Whether the line at `offset` is the one that counts for `user`.
-fn counts(core: &Core, user: &str, offset: u64) -> io::Result<bool> {
-    if core.is_only(user, offset) {
-        return Ok(true);
-    }
-    let found = core.find_user(user).map_err(io::Error::other)?;
-    Ok(found.is_some_and(|found| found.offset == offset))
 }

@@ -105,6 +105,11 @@ impl Journal {
         self.overwrite(b"0")
     }
 
+    /// Makes what it says durable, so that no power cut brings an older text back.
+    pub fn sync(&self) -> Result<(), Fault> {
+        self.handle.sync().map_err(|cause| Fault::new("sync", &self.path, cause))
+    }
+
     fn overwrite(&self, bytes: &[u8]) -> Result<(), Fault> {
         let written = self.handle.write_at(bytes, 0);
         written.map_err(|cause| Fault::new("write", &self.path, cause))

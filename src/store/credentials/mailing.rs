@@ -120,7 +120,7 @@ mod tests {
 
     fn first_line(token: TokenId) -> String {
         format!(
-            "joe:r:{}:1:guest:note=%FFa+b&email=Joe%40b.example&created={}&expires={}&activation={}&lang=de\n",
+            "joe:r:{}:1:guest:note=%FFa+b&email=Joe%40b.example&created={}&expires={}&lang=de&activation={}\n",
             "0".repeat(32),
             timestamp(at(0)),
             timestamp(at(7 * 86400)),

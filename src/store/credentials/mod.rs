@@ -18,31 +18,37 @@
 //! | disable | journal; view line → `#`; sync; byte → `2`; sync; empty the journal |
 //! | remove | journal; view line → `#`; sync; first byte → `#`; sync; the rest → `#`; empty the journal |
 //! | replace | journal; append the new line; sync; the old one → `#`; empty the journal |
+//! | compact | copy without the lock; under it carry over what changed; sync; rename; sync of the directory |
 //!
 //! Not promised: that a power cut leaves every view complete. It may lack an account whose
 //! activation was never answered; a start or a sweep makes it whole.
 
 mod change;
 mod committer;
+mod compact;
+mod compare;
 mod core;
 mod hold;
 mod index;
 mod journal;
-mod line;
+pub mod line;
 mod mailing;
 mod scan;
 mod view;
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use self::change::Change;
 use self::committer::Committer;
+use self::compact::Draft;
 use self::core::Core;
 use self::hold::Writer;
+use self::line::Line;
 use self::view::View;
 use crate::account::Username;
 use crate::disk::Disk;
@@ -51,6 +57,7 @@ use crate::secret::TokenId;
 
 pub use self::change::{Outcome, Setting};
 pub use self::committer::Luggage;
+pub use self::compact::Compacted;
 pub use self::line::NewAccount;
 pub use self::mailing::{AskedBy, Pending};
 
@@ -67,9 +74,19 @@ struct Paths {
 /// The accounts of one tenant.
 #[derive(Debug)]
 pub struct Credentials {
+    disk: Arc<dyn Disk>,
+    credentials: PathBuf,
+    views: Vec<PathBuf>,
     core: Arc<Mutex<Core>>,
     committer: Committer,
 }
+
+/// Accounts that are expired in one batch: little enough to leave the journal room for requests.
+const EXPIRED_AT_ONCE: usize = 16;
+/// How often a compaction begins anew because somebody edited the file meanwhile.
+const COMPACTIONS: usize = 3;
+/// How long a compaction waits for the lock and the disk.
+const COMPACTION_WAIT: Duration = Duration::from_secs(60);
 
 /// Why no account was made.
 #[derive(Debug)]
@@ -99,24 +116,27 @@ impl Credentials {
             journal: state.join("credentials.journal"),
             damaged: state.join("credentials.damaged"),
         };
-        let view = |name: &&str| View::new(disk.clone(), state.join(name), view_group);
-        let views = views.iter().map(view).collect();
+        let view_paths: Vec<_> = views.iter().map(|name| state.join(name)).collect();
+        let view = |path: &PathBuf| View::new(disk.clone(), path.clone(), view_group);
+        let views = view_paths.iter().map(view).collect();
+        let credentials = paths.credentials.clone();
         let core = Arc::new(Mutex::new(Core::new(disk.clone(), &paths.credentials)));
         let writer = Writer::new(disk.clone(), paths.clone(), views);
-        let committer = Committer::new(disk, paths.lock, core.clone(), writer, lock_wait, waiters);
-        Self { core, committer }
+        let (lock, of_core) = (paths.lock, core.clone());
+        let committer = Committer::new(disk.clone(), lock, of_core, writer, lock_wait, waiters);
+        Self { disk, credentials, views: view_paths, core, committer }
     }
 
     /// Makes the files that are missing, finishes what a crash left, makes views anew that are not
     /// what the file says, and reads the whole file into the index. `lock_wait` does not bound it.
     pub fn open(&self) -> Result<(), Fault> {
-        self.committer.submit_unbounded(Change::Reconcile).map(drop)
+        self.reconcile_within(Duration::MAX).map(drop)
     }
 
     /// Makes the files of a new state directory, and costs one look at any other: for CGI, which
     /// reads nothing ahead.
     pub fn found(&self) -> Result<(), Fault> {
-        let missing = self.core.lock().unwrap_or_else(PoisonError::into_inner).is_missing();
+        let missing = self.lock_core().is_missing();
         if missing { self.open() } else { Ok(()) }
     }
 
@@ -135,7 +155,7 @@ impl Credentials {
         token: &TokenId,
         now: DateTime<Utc>,
     ) -> Result<Option<String>, Fault> {
-        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut core = self.lock_core();
         core.refresh()?;
         let found = core.find_token(token)?;
         let account = found.as_ref().and_then(|found| found.account());
@@ -234,8 +254,109 @@ impl Credentials {
         Ok(self.committer.submit(Change::Set { user: user.clone(), to }, ())?.0)
     }
 
-    /// Finishes what a crash left and makes views anew that are not what the file says.
-    pub fn reconcile(&self) -> Result<(), Fault> {
-        self.committer.submit(Change::Reconcile, ()).map(drop)
+    /// Finishes what a crash left and makes views anew that are not what the file says; whether any
+    /// was. Reads everything, but takes the lock for that only where a view seems to differ.
+    pub fn reconcile(&self) -> Result<bool, Fault> {
+        self.reconcile_within(self.committer.lock_wait())
     }
+
+    fn reconcile_within(&self, wait: Duration) -> Result<bool, Fault> {
+        self.committer.submit_within(Change::Settle, wait)?;
+        if !self.views_differ()? {
+            return Ok(false);
+        }
+        let outcome = self.committer.submit_within(Change::Reconcile, wait)?;
+        Ok(matches!(outcome, Outcome::Done(_)))
+    }
+
+    /// Finishes what a crash left: of the last batch, and of files that were being written beside
+    /// others.
+    pub fn settle(&self) -> Result<(), Fault> {
+        self.committer.submit(Change::Settle, ()).map(drop)
+    }
+
+    /// Whether `token` activates an account at `now`; the account is durable then, whoever wrote it.
+    pub fn confirm(&self, token: TokenId, now: DateTime<Utc>) -> Result<bool, Fault> {
+        let (outcome, ()) = self.committer.submit(Change::Confirm { token, now }, ())?;
+        Ok(matches!(outcome, Outcome::Done(_)))
+    }
+
+    /// Removes every pending account that expired by `now`; how many there were. The file is read
+    /// without the lock, a batch at a time.
+    pub fn expire_all(&self, now: DateTime<Utc>) -> Result<usize, Fault> {
+        let file = self.lock_core().refresh()?.handle;
+        let (mut from, mut expired) = (0, 0);
+        loop {
+            let mut batch = Vec::new();
+            from = scan::lines(file.as_ref(), from, |_, bytes| {
+                if batch.len() == EXPIRED_AT_ONCE {
+                    return Ok(false);
+                }
+                if let Line::Account(account) = Line::parse(bytes)
+                    && account.is_expired(now)
+                    && let Ok(user) = Username::parse(account.user)
+                {
+                    batch.push(Change::Expire { user, now });
+                }
+                Ok(true)
+            })
+            .map_err(|cause| Fault::new("read the accounts in", &self.credentials, cause))?;
+            let is_last = batch.len() < EXPIRED_AT_ONCE;
+            let outcomes = self.committer.submit_all(batch)?;
+            expired += outcomes.iter().filter(|o| matches!(o, Outcome::Done(_))).count();
+            if is_last {
+                return Ok(expired);
+            }
+        }
+    }
+
+    /// Rewrites the file and its views without their dead space while requests go on. Each is left
+    /// as it is where it has none.
+    pub fn compact(&self) -> Result<Vec<Compacted>, Fault> {
+        self.settle()?;
+        let files = std::iter::once(&self.credentials).chain(&self.views);
+        files.map(|path| self.compact_file(path)).collect()
+    }
+
+    fn compact_file(&self, path: &Path) -> Result<Compacted, Fault> {
+        let fault = |cause| Fault::new("compact", path, cause);
+        for _ in 0..COMPACTIONS {
+            let draft = match Draft::copy(&self.disk, path) {
+                // It was cut or replaced under our eyes.
+                Err(error) if is_shape(&error) => continue,
+                draft => Arc::new(draft.map_err(fault)?),
+            };
+            if draft.is_in_vain() {
+                let (path, before) = (path.to_owned(), draft.len());
+                return Ok(Compacted { path, before, after: before, pause: Duration::ZERO });
+            }
+            self.committer.submit_within(Change::Compact(draft.clone()), COMPACTION_WAIT)?;
+            if let Some(outcome) = draft.outcome() {
+                return Ok(outcome.clone());
+            }
+        }
+        let fault = fault(io::Error::other("somebody edited it meanwhile"));
+        Err(fault.way_out("run it again once nobody edits the file"))
+    }
+
+    /// Deletes what killed compactions left; how many files.
+    pub fn clear_drafts(&self) -> Result<usize, Fault> {
+        let mut cleared = 0;
+        for path in std::iter::once(&self.credentials).chain(&self.views) {
+            let leftover = compact::clear_leftover(self.disk.as_ref(), path);
+            let leftover = leftover
+                .map_err(|cause| Fault::new("delete the unfinished copy of", path, cause))?;
+            cleared += usize::from(leftover);
+        }
+        Ok(cleared)
+    }
+
+    fn lock_core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether an error says that a file is not what it was a moment ago.
+fn is_shape(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
 }

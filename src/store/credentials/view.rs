@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::line::Account;
 use super::scan;
-use crate::disk::{Disk, Handle, Open};
+use crate::disk::{self, Disk, Handle, Open};
 use crate::error::Fault;
 
 /// Mode of a view: its group is the web server's.
@@ -142,6 +142,18 @@ impl View {
         Ok(sum)
     }
 
+    /// The file, and where its last whole line ends.
+    pub fn whole(&mut self) -> io::Result<(Arc<dyn Handle>, u64)> {
+        let handle = self.open()?;
+        let end = scan::whole_lines_end(handle.as_ref(), handle.stat()?.len)?;
+        Ok((handle, end))
+    }
+
+    /// Deletes what a killed process left of a rebuild. Call it under the lock.
+    pub fn clear_leftover(&self) -> io::Result<()> {
+        disk::unlink_if_there(self.disk.as_ref(), &beside(&self.path))
+    }
+
     /// Makes it anew: `feed` hands over every line. Written beside it, synced, renamed over it.
     pub fn rebuild(
         &mut self,
@@ -154,7 +166,7 @@ impl View {
         &mut self,
         feed: impl FnOnce(&mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let beside = self.path.with_extension("new");
+        let beside = beside(&self.path);
         let handle = self.disk.open(&beside, Open::Create(MODE))?;
         handle.set_len(0)?;
         handle.set_mode(MODE)?;
@@ -197,8 +209,13 @@ impl View {
     }
 }
 
+/// Where a file is written before it takes the place of the one at `path`, under the lock.
+pub fn beside(path: &Path) -> PathBuf {
+    path.with_extension("new")
+}
+
 /// The user name that a line begins with.
-fn name_of(line: &[u8]) -> Option<&str> {
+pub fn name_of(line: &[u8]) -> Option<&str> {
     let end = line.iter().position(|&b| b == b':')?;
     std::str::from_utf8(&line[..end]).ok()
 }
