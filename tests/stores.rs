@@ -180,3 +180,20 @@ fn a_mail_whose_release_is_not_durable_is_staged_again() {
     drop(staged);
     assert_eq!((count(&staging), count(&out)), (0, 0));
 }
+
+#[test]
+fn a_view_that_is_older_than_its_group_is_given_to_it() {
+    use std::os::unix::fs::MetadataExt;
+    let scratch = Scratch::new("view-group");
+    drop(scratch.credentials(Duration::from_secs(5), 8));
+    let view = || std::fs::metadata(scratch.0.join("htdigest")).unwrap();
+    // Whoever is not root can give a file to a group of his alone.
+    let root = nix::unistd::geteuid().is_root();
+    let others = nix::unistd::getgroups().unwrap();
+    let other = others.iter().map(|gid| gid.as_raw()).find(|gid| *gid != view().gid());
+    let Some(group) = other.or(root.then_some(4711)) else { return };
+    let (disk, wait) = (Arc::new(RealDisk), Duration::from_secs(5));
+    let later = Credentials::new(disk, &scratch.0, &["htdigest"], Some(group), wait, 8);
+    later.open().unwrap();
+    assert_eq!((view().gid(), view().mode() & 0o777), (group, 0o640));
+}

@@ -371,7 +371,7 @@ impl Shared {
         let (mut ended, mut planned) = (Vec::new(), Vec::new());
         for job in jobs {
             let tended = match job.change {
-                Change::Settle => hold.clear_leftovers().map(|()| true),
+                Change::Settle => hold.settle().map(|()| true),
                 Change::Reconcile => hold.reconcile(&mut core).map(|rebuilt| rebuilt > 0),
                 _ => Ok(true),
             };

@@ -430,9 +430,11 @@ impl Hold<'_> {
         self.whole.handle.sync().map_err(|cause| self.writer.fault("sync", cause))
     }
 
-    /// Deletes what a killed process left of a file that it wrote beside another.
-    pub fn clear_leftovers(&self) -> Result<(), Fault> {
+    /// Deletes what a killed process left of a file that it wrote beside another, and gives each
+    /// view to the group that is configured by now.
+    pub fn settle(&self) -> Result<(), Fault> {
         let Writer { disk, paths, views, .. } = &*self.writer;
+        views.iter().try_for_each(View::give_to_group)?;
         disk::unlink_if_there(disk.as_ref(), &view::beside(&paths.credentials))
             .and_then(|()| views.iter().try_for_each(View::clear_leftover))
             .map_err(|cause| Fault::new("clear leftovers from", &paths.state, cause))
