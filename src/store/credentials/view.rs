@@ -222,8 +222,8 @@ impl View {
     }
 }
 
-/// Where a file is written before it takes the place of the one at `path`, under the lock.
-pub fn beside(path: &Path) -> PathBuf {
+/// Where a view is written before it takes the place of the one at `path`, under the lock.
+fn beside(path: &Path) -> PathBuf {
     path.with_extension("new")
 }
 
