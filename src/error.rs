@@ -8,6 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 /// Something of ours failed: what was being done, to which file, why, and what to do about it.
 #[derive(Debug)]
 pub struct Fault {
@@ -62,12 +64,25 @@ impl Fault {
 
     /// What to do, where only the kind of the error tells.
     fn usual_way_out(&self) -> Option<&'static str> {
+        match self.cause.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EMFILE) => return Some("raise LimitNOFILE (`ulimit -n`) and restart"),
+            Some(Errno::ENFILE) => return Some("raise the machine's limit, sysctl fs.file-max"),
+            Some(Errno::EIO) => return Some("look for disk errors in the kernel's log"),
+            _ => {}
+        }
         match self.cause.kind() {
             io::ErrorKind::StorageFull => Some("free space on this filesystem"),
             io::ErrorKind::QuotaExceeded => Some("raise the quota or free space"),
             io::ErrorKind::ReadOnlyFilesystem => Some("remount the filesystem read-write"),
             io::ErrorKind::PermissionDenied => {
                 Some("give the service's user access; `codeb-signup check` lists what it needs")
+            }
+            io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
+                Some("put back what stood there; `codeb-signup check` lists what is needed")
+            }
+            // What is opened and is not what it should be: a symlink, a directory, a pipe.
+            io::ErrorKind::InvalidInput if self.path.is_some() => {
+                Some("put a regular file there that the service's user owns")
             }
             io::ErrorKind::NotFound => Some("create it; `codeb-signup check` lists what is needed"),
             _ => None,

@@ -98,7 +98,7 @@ fn push_value(line: &mut String, value: &str) {
     let start = line.len();
     for c in value.chars() {
         if line.len() - start > VALUE_MAX {
-            line.push('…');
+            line.push_str("...");
             break;
         }
         match c {

@@ -129,7 +129,10 @@ impl Premises<'_> {
                         "is {path:?}, which uid {user} may not read and write: {}",
                         error.desc()
                     ),
-                    format!("give the service's user access: chown or chgrp {}", path.display()),
+                    match error {
+                        Errno::EROFS => "remount the filesystem read-write".to_owned(),
+                        _ => format!("give the service's user access: chown {}", path.display()),
+                    },
                 )
             },
         )?;

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, Per
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use super::{Disk, Handle, Open, Stat};
@@ -25,7 +26,7 @@ impl Disk for RealDisk {
             Open::Create(mode) => options.write(true).create(true).truncate(false).mode(mode),
             Open::New(mode) => options.write(true).create_new(true).mode(mode),
         };
-        let file = options.open(path)?;
+        let file = options.open(path).map_err(|error| told_of_symlink(error, path))?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
@@ -64,6 +65,19 @@ impl Disk for RealDisk {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
             result => result,
         }
+    }
+}
+
+/// The kernel's word for a symlink that must not be followed is `ELOOP`, which says nothing of it.
+fn told_of_symlink(error: io::Error, path: &Path) -> io::Error {
+    let is_symlink = error.raw_os_error() == Some(Errno::ELOOP as i32)
+        && std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    match is_symlink {
+        true => io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is a symbolic link, which is not followed",
+        ),
+        false => error,
     }
 }
 

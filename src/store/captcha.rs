@@ -22,7 +22,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use super::Claim;
-use super::slots::{Slot, Slots, full};
+use super::slots::{self, Slot, Slots, full};
 use crate::disk::{self, Disk, Open, Stat};
 use crate::error::Fault;
 use crate::secret::Key;
@@ -160,8 +160,16 @@ impl Captcha {
         }
         let read = self.read_or_make_key();
         let key = read.map_err(|cause| {
-            Fault::new("read or make the captcha key", &self.key_file, cause)
-                .way_out("let the service's user read and write it, or delete it: it is made anew")
+            let kind = cause.kind();
+            let fault = Fault::new("read or make the captcha key", &self.key_file, cause);
+            match kind {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => fault.way_out(
+                    "let the service's user read and write it, or delete it: it is made anew",
+                ),
+                // The file itself would be made.
+                io::ErrorKind::NotFound => fault.way_out(slots::NO_DIRECTORY),
+                _ => fault,
+            }
         })?;
         *in_use = Some(key.clone());
         Ok(key)

@@ -73,8 +73,7 @@ impl RateLimit {
             if ends.len() >= most {
                 ends.sort_unstable();
                 let free_at = ends[ends.len() - most];
-                let seconds = (free_at - now).min(WINDOW_MS).div_ceil(1000).max(1);
-                return Ok(Err(Duration::from_secs(seconds)));
+                return Ok(Err(wait_until(free_at, now)));
             }
             let number = bucket.free().ok_or_else(full)?;
             let slot = Slot { id, until: now + WINDOW_MS, uses: 1, held: true };
@@ -93,6 +92,11 @@ impl RateLimit {
     pub fn prune(&self, now: u64) -> Result<bool, Fault> {
         self.slots.prune(now).map_err(|cause| self.slots.fault("prune", cause))
     }
+}
+
+/// The time from `now` until a place ends, rounded up to seconds.
+fn wait_until(end: u64, now: u64) -> Duration {
+    Duration::from_secs(end.saturating_sub(now).min(WINDOW_MS).div_ceil(1000).max(1))
 }
 
 /// An IPv4 address, or the first 64 bits of an IPv6 one; with the number of the bucket behind it,

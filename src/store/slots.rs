@@ -39,6 +39,9 @@ const MAGIC: [u8; 16] = *b"codeb-claims 1\n\0";
 /// clock that was stepped back by a day must not free what is held.
 const CLOCK_STEP: Duration = Duration::from_secs(25 * 3600);
 
+/// What to do where a file cannot even be made because its directory is missing.
+pub const NO_DIRECTORY: &str = "restart the service: it makes the directory again";
+
 /// One spool file.
 #[derive(Debug)]
 pub struct Slots {
@@ -150,6 +153,7 @@ impl Slots {
                 Some(pid) => fault.way_out(format!("process {pid} holds its lock")),
                 None => fault.way_out("another process holds its lock"),
             },
+            io::ErrorKind::NotFound => fault.way_out(NO_DIRECTORY),
             io::ErrorKind::StorageFull => fault.way_out(
                 "free space on its filesystem; where there is enough, its claims run out by themselves",
             ),

@@ -5,6 +5,7 @@
 
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod direct;
 pub mod fcgi;
 pub mod host;
 pub mod http;

@@ -16,8 +16,8 @@
 //! responder say so, and no web server asks for it), the roles of authorizer and filter.
 
 mod connection;
-mod pairs;
-mod parser;
+pub mod pairs;
+pub mod parser;
 mod pool;
 mod record;
 

@@ -115,6 +115,13 @@ impl Core {
             Some((handle, known)) if known.same_file(&stat) => handle.clone(),
             _ => {
                 let handle = self.disk.open(&self.path, Open::Write)?;
+                if self.opened.is_some() {
+                    log::event(log::Level::Info, "credentials")
+                        .field("outcome", "replaced")
+                        .field("file", self.path.display())
+                        .field("note", "read anew; compaction and careful editors do that")
+                        .emit();
+                }
                 self.forget();
                 self.opened = Some((handle.clone(), handle.stat()?));
                 self.is_new = true;

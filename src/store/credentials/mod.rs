@@ -31,7 +31,7 @@ mod core;
 mod hold;
 mod index;
 mod journal;
-mod line;
+pub mod line;
 mod mailing;
 mod scan;
 mod view;

@@ -1,0 +1,474 @@
+//! What is measured, and against what. Contestants take turns round by round, so that whatever else
+//! the machine does meets all of them; ratios are taken within a round.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::disk_floor::{Activations, SignUps};
+use crate::http::Visitor;
+use crate::plot::{self, Line};
+use crate::report::Goal::{self, AtLeast, AtMost};
+use crate::report::{Report, Spread};
+use crate::site::{Backend, Site, php_fpm, wrk};
+use crate::{cgi, gateways, syscalls};
+
+/// How much is measured.
+#[derive(Debug)]
+pub struct Effort {
+    name: &'static str,
+    rounds: usize,
+    /// One contestant's turn.
+    turn: Duration,
+    clients: &'static [usize],
+    sizes: &'static [u64],
+    cgi_runs: u32,
+    is_full: bool,
+}
+
+/// Everything: about a quarter of an hour.
+pub const FULL: Effort = Effort {
+    name: "full",
+    rounds: 5,
+    turn: Duration::from_secs(2),
+    clients: &[1, 8, 32],
+    sizes: &[0, 10_000, 100_000, 1_000_000, 5_000_000],
+    cgi_runs: 20,
+    is_full: true,
+};
+
+/// Whether everything runs at all: under two minutes.
+pub const QUICK: Effort = Effort {
+    name: "quick",
+    rounds: 1,
+    turn: Duration::from_millis(500),
+    clients: &[8],
+    sizes: &[0, 10_000],
+    cgi_runs: 3,
+    is_full: false,
+};
+
+/// A contestant's turn: how much it did in a second.
+type Turn<'a> = Box<dyn FnMut() -> f64 + 'a>;
+
+struct Contest<'a> {
+    effort: &'a Effort,
+    dir: PathBuf,
+    report: Report,
+}
+
+/// Measures, prints and writes everything, or `part` alone.
+pub fn run(effort: &Effort, part: Option<&str>) {
+    gateways::raise_descriptor_limit();
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("b{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let started = Instant::now();
+    println!("smallest / median / largest of {} rounds; ratios within a round", effort.rounds);
+    let mut contest = Contest { effort, dir: dir.clone(), report: Report::default() };
+    let wants = |name: &str| part.is_none_or(|part| part == name);
+    if wants("gateway") {
+        contest.gateway();
+    }
+    contest.main_job(&wants);
+    if wants("processes") {
+        contest.processes();
+    }
+    if wants("sizes") {
+        contest.sizes();
+        contest.cgi();
+    }
+    if wants("php") {
+        contest.php_with_accounts();
+    }
+    let (goals, met) = contest.report.goals();
+    println!("{met} of {goals} goals met, in {} s", started.elapsed().as_secs());
+    if part.is_none() {
+        contest.keep_results();
+    }
+    fs::remove_dir_all(dir).unwrap();
+}
+
+impl Contest<'_> {
+    /// One process, without accounts at first.
+    fn main_job(&mut self, wants: &dyn Fn(&str) -> bool) {
+        let main = self.site("own", Backend::Program(1, "own"), 0);
+        let (line, mail) = main.example();
+        if wants("captcha") {
+            self.captcha(&main);
+        }
+        if wants("sign-up") {
+            self.sign_up(&main, &line, &mail);
+        }
+        if wants("activation") {
+            self.activation(&main, &line);
+        }
+        if wants("latency") {
+            self.latency(&main, &line, &mail);
+        }
+        if wants("calls") {
+            self.system_calls(&main);
+        }
+        if wants("crate") {
+            self.published_crate(&main, &line, &mail);
+        }
+    }
+
+    /// Only the full run's figures are worth a place in the repository.
+    fn keep_results(&self) {
+        let results = match self.effort.is_full {
+            true => Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/results"),
+            false => PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
+        };
+        fs::create_dir_all(&results).unwrap();
+        let name = self.effort.name;
+        self.report.write(&results.join(format!("{name}.json")), &machine());
+        fs::copy(self.dir.join("plot.svg"), results.join(format!("{name}.svg"))).unwrap();
+        println!("written to {}", results.display());
+    }
+
+    fn site(&self, name: &str, backend: Backend, accounts: u64) -> Site {
+        Site::start(&self.dir.join(name), backend, accounts)
+    }
+
+    /// Lets everyone have its turn in each round, the first one last in the next.
+    fn rounds(&self, turns: &mut [Turn<'_>]) -> Vec<Vec<f64>> {
+        let mut results = vec![Vec::new(); turns.len()];
+        for round in 0..self.effort.rounds {
+            for place in 0..turns.len() {
+                let at = (round + place) % turns.len();
+                results[at].push(turns[at]());
+            }
+        }
+        results
+    }
+
+    fn seconds(&self) -> u64 {
+        self.effort.turn.as_secs().max(1)
+    }
+
+    fn gateway(&mut self) {
+        let own = self.site("gw-own", Backend::Constant("own"), 0);
+        let idle = self.site("gw-idle", Backend::Constant("own"), 0);
+        let blocking = self.site("gw-block", Backend::Constant("blocking"), 0);
+        let published = self.site("gw-crate", Backend::Constant("crate"), 0);
+        let kept = idle.idle_connections(2000);
+        let seconds = self.seconds();
+        let captcha = |site: &Site| site.captchas(32, seconds);
+        let results = self.rounds(&mut [
+            Box::new(|| captcha(&own)),
+            Box::new(|| captcha(&idle)),
+            Box::new(|| captcha(&blocking)),
+            Box::new(|| captcha(&published)),
+            Box::new(|| wrk(own.address, "/fixed", 32, seconds)),
+        ]);
+        drop(kept);
+        let [own, idle, blocking, published, fixed] = &results[..] else { unreachable!() };
+        let report = &mut self.report;
+        report.figure("wrk's ceiling: nginx alone, C=32", "answers/s", fixed, Goal::None);
+        let blocking = ("blocking responder", &blocking[..]);
+        report.ratio("gateway alone, C=32", "answers/s", own, blocking, AtLeast(1.0));
+        report.ratio("  with 2000 idle connections", "answers/s", idle, blocking, AtLeast(1.0));
+        let published = ("crate fastcgi, kept", &published[..]);
+        report.ratio("  against the published crate", "answers/s", own, published, AtLeast(1.5));
+    }
+
+    fn captcha(&mut self, main: &Site) {
+        let constant = self.site("constant", Backend::Constant("own"), 0);
+        let php = php_fpm().map(|_| self.site("php-captcha", Backend::Php, 0));
+        let seconds = self.seconds();
+        let mut turns: Vec<Turn<'_>> = vec![
+            Box::new(|| main.captchas(8, seconds)),
+            Box::new(|| constant.captchas(8, seconds)),
+        ];
+        if let Some(php) = &php {
+            turns.push(Box::new(|| php.captchas(8, seconds)));
+        }
+        let results = self.rounds(&mut turns);
+        let constant = ("constant, own gateway", &results[1][..]);
+        self.report.ratio("captcha, C=8", "captchas/s", &results[0], constant, AtLeast(0.9));
+        if let Some(php) = results.get(2) {
+            let php = ("PHP-FPM", &php[..]);
+            self.report.ratio("  against PHP-FPM", "captchas/s", &results[0], php, AtLeast(2.5));
+        }
+    }
+
+    fn sign_up(&mut self, main: &Site, line: &[u8], mail: &[u8]) {
+        let floor = SignUps::new(&self.dir.join("floor"), line, mail);
+        let constant = self.site("flows", Backend::Constant("own"), 0);
+        let php = php_fpm().map(|_| self.site("php", Backend::Php, 0));
+        let turn = self.effort.turn;
+        for &clients in self.effort.clients {
+            let mut turns: Vec<Turn<'_>> = vec![
+                Box::new(|| main.sign_ups(clients, turn).per_second),
+                Box::new(|| floor.measure(clients, turn).per_second),
+                Box::new(|| constant.sign_ups(clients, turn).per_second),
+            ];
+            if let Some(php) = &php {
+                turns.push(Box::new(|| php.sign_ups(clients, turn).per_second));
+            }
+            let results = self.rounds(&mut turns);
+            let what = format!("sign-up, C={clients}");
+            let (ours, floor) = (&results[0], ("bare disk", &results[1][..]));
+            self.report.ratio(what, "flows/s", ours, floor, AtLeast(0.8));
+            let constant = ("constant (the load's ceiling)", &results[2][..]);
+            self.report.ratio("  of the ceiling", "flows/s", ours, constant, Goal::None);
+            if let Some(php) = results.get(3) {
+                let php = ("PHP flat file", &php[..]);
+                self.report.ratio("  against PHP", "flows/s", ours, php, AtLeast(2.0));
+            }
+        }
+    }
+
+    fn activation(&mut self, main: &Site, line: &[u8]) {
+        let view_line = view_line(line);
+        let floor = Activations::new(&self.dir.join("floor-a"), line, &view_line, 100_000);
+        let (turn, length) = (self.effort.turn, line.len() as u64);
+        let results = self.rounds(&mut [
+            Box::new(|| {
+                main.sign_ups(32, turn);
+                main.activations(8, turn).per_second
+            }),
+            Box::new(|| floor.measure(8, turn, length).per_second),
+        ]);
+        let floor = ("bare disk", &results[1][..]);
+        self.report.ratio("activation, C=8", "activations/s", &results[0], floor, AtLeast(0.8));
+    }
+
+    /// The longest waits at half of the full load.
+    fn latency(&mut self, main: &Site, line: &[u8], mail: &[u8]) {
+        let floor = SignUps::new(&self.dir.join("floor-l"), line, mail);
+        let (mut slowest, mut bare) = (Vec::new(), Vec::new());
+        for _ in 0..self.effort.rounds {
+            let full = main.sign_ups(32, self.effort.turn).per_second;
+            let half = main.sign_ups_at(full / 2.0, 32, self.effort.turn);
+            slowest.push(half.quantile(0.99).as_secs_f64() * 1e3);
+            let pair = floor.measure(1, self.effort.turn / 4).quantile(0.5);
+            bare.push(pair.as_secs_f64() * 1e3);
+        }
+        let bare = ("bare disk, median C=1", &bare[..]);
+        self.report.ratio("sign-up p99 at half load", "ms", &slowest, bare, AtMost(4.0));
+    }
+
+    fn system_calls(&mut self, main: &Site) {
+        const TIMES: usize = 200;
+        let (id, mut visitor) = (main.processes[0].id(), Visitor::new(main.address));
+        let captcha = syscalls::count(id, &self.dir, TIMES, || drop(visitor.captcha()));
+        let mut visitor = Visitor::new(main.address);
+        let sign_up = syscalls::count(id, &self.dir, TIMES, || {
+            assert_eq!(visitor.sign_up(None), 200);
+        });
+        let (Some(captcha), Some(sign_up)) = (captcha, sign_up) else {
+            return self.report.note("system calls were not counted: no strace, or not allowed");
+        };
+        let is_read =
+            |name: &str| matches!(name, "epoll_wait" | "recvfrom" | "poll" | "restart_syscall");
+        let after: f64 = captcha.iter().filter(|(name, _)| !is_read(name)).map(|(_, n)| n).sum();
+        self.report.figure("captcha, calls after the read", "calls", &[after], AtMost(4.1));
+        let syncs: f64 = (sign_up.iter())
+            .filter(|(name, _)| matches!(name.as_str(), "fsync" | "fdatasync"))
+            .map(|(_, n)| n)
+            .sum();
+        self.report.figure("sign-up at C=1, syncs", "syncs", &[syncs], AtMost(4.1));
+        for (what, counts) in [("captcha", captcha), ("sign-up with its captcha", sign_up)] {
+            let mut sorted: Vec<_> = counts.into_iter().filter(|(_, n)| *n >= 0.1).collect();
+            sorted.sort_by(|a, b| b.1.total_cmp(&a.1));
+            let list: Vec<String> =
+                sorted.iter().map(|(name, n)| format!("{name} {n:.1}")).collect();
+            self.report.note(format!("  calls a {what}: {}", list.join(", ")));
+        }
+    }
+
+    fn processes(&mut self) {
+        let one = self.site("one", Backend::Program(1, "own"), 0);
+        let four = self.site("four", Backend::Program(4, "own"), 0);
+        let turn = self.effort.turn;
+        let results = self.rounds(&mut [
+            Box::new(|| four.sign_ups(32, turn).per_second),
+            Box::new(|| one.sign_ups(32, turn).per_second),
+        ]);
+        let one = ("one process", &results[1][..]);
+        self.report.ratio(
+            "four processes, sign-up, C=32",
+            "flows/s",
+            &results[0],
+            one,
+            AtLeast(1.0),
+        );
+    }
+
+    /// The same with the published crate, for whoever wonders.
+    fn published_crate(&mut self, own: &Site, line: &[u8], mail: &[u8]) {
+        let site = self.site("crate", Backend::Program(1, "fastcgi-crate"), 0);
+        let floor = SignUps::new(&self.dir.join("floor-c"), line, mail);
+        let (turn, seconds) = (self.effort.turn, self.seconds());
+        let results = self.rounds(&mut [
+            Box::new(|| site.captchas(8, seconds)),
+            Box::new(|| own.captchas(8, seconds)),
+        ]);
+        let against = ("gateway = own", &results[1][..]);
+        self.report.ratio(
+            "fastcgi-crate: captcha, C=8",
+            "captchas/s",
+            &results[0],
+            against,
+            Goal::None,
+        );
+        for &clients in self.effort.clients {
+            let results = self.rounds(&mut [
+                Box::new(|| site.sign_ups(clients, turn).per_second),
+                Box::new(|| floor.measure(clients, turn).per_second),
+            ]);
+            let what = format!("fastcgi-crate: sign-up, C={clients}");
+            let floor = ("bare disk", &results[1][..]);
+            self.report.ratio(what, "flows/s", &results[0], floor, Goal::None);
+        }
+        own.sign_ups(8, turn);
+        let results = self.rounds(&mut [
+            Box::new(|| site.activations(8, turn / 2).per_second),
+            Box::new(|| own.activations(8, turn / 2).per_second),
+        ]);
+        let against = ("gateway = own", &results[1][..]);
+        let what = "fastcgi-crate: activation, C=8";
+        self.report.ratio(what, "activations/s", &results[0], against, Goal::None);
+    }
+
+    fn sizes(&mut self) {
+        let mut sites = Vec::new();
+        let mut empty_kib = 0.0;
+        for &accounts in self.effort.sizes {
+            let started = Instant::now();
+            let site = self.site(&format!("n{accounts}"), Backend::Program(1, "own"), accounts);
+            let label = label(accounts);
+            let first = site.first_answer.as_secs_f64();
+            let made = started.elapsed().as_secs_f64() - first;
+            self.report.figure(
+                format!("{label}: accounts written in"),
+                "s",
+                &[made],
+                AtMost(120.0),
+            );
+            let kib = site.resident_kib() as f64;
+            if accounts == 0 {
+                empty_kib = kib;
+                self.report.figure("empty: first answer", "s", &[first], Goal::None);
+                self.report.figure("empty: resident", "MiB", &[kib / 1024.0], AtMost(12.0));
+            } else {
+                let millions = accounts as f64 / 1e6;
+                self.report.figure(
+                    format!("{label}: first answer"),
+                    "s",
+                    &[first],
+                    if accounts < 1_000_000 { Goal::None } else { AtMost(millions) },
+                );
+                let bytes = (kib - empty_kib) * 1024.0 / accounts as f64;
+                let goal = if accounts < 1_000_000 { Goal::None } else { AtMost(24.0) };
+                self.report.figure(
+                    format!("{label}: resident above empty"),
+                    "bytes/account",
+                    &[bytes],
+                    goal,
+                );
+            }
+            sites.push(site);
+        }
+        let turn = self.effort.turn;
+        let seconds = self.seconds();
+        let mut lines = Vec::new();
+        let measures: [(&str, &'static str, Box<dyn Fn(&Site) -> f64>); 4] = [
+            ("sign-up, C=8", "flows/s", Box::new(|site| site.sign_ups(8, turn).per_second)),
+            (
+                "activation, C=8",
+                "activations/s",
+                Box::new(|site| site.activations(8, turn / 2).per_second),
+            ),
+            ("conflict, C=8", "flows/s", Box::new(|site| site.conflicts(8, turn).per_second)),
+            ("captcha, C=8", "captchas/s", Box::new(|site| site.captchas(8, seconds))),
+        ];
+        for (what, unit, measure) in &measures {
+            let mut turns: Vec<Turn<'_>> =
+                sites.iter().map(|site| Box::new(|| measure(site)) as Turn<'_>).collect();
+            let results = self.rounds(&mut turns);
+            let mut points = vec![(0.0, Spread::of(&results[0]).median)];
+            for (at, &accounts) in self.effort.sizes.iter().enumerate().skip(1) {
+                let empty = ("empty", &results[0][..]);
+                let name = format!("{}: {what}", label(accounts));
+                self.report.ratio(name, unit, &results[at], empty, AtLeast(0.9));
+                points.push((accounts as f64, Spread::of(&results[at]).median));
+            }
+            lines.push(Line { name: what.split(',').next().unwrap_or_default().into(), points });
+        }
+        for (site, &accounts) in sites.iter().zip(self.effort.sizes) {
+            let kib = site.resident_kib() as f64 / 1024.0;
+            self.report.figure(
+                format!("{}: resident after the load", label(accounts)),
+                "MiB",
+                &[kib],
+                Goal::None,
+            );
+        }
+        let title = "requests in a second over the number of accounts, eight clients";
+        fs::write(self.dir.join("plot.svg"), plot::svg(title, &lines)).unwrap();
+    }
+
+    fn php_with_accounts(&mut self) {
+        if php_fpm().is_none() {
+            return self.report.note("PHP-FPM is not installed: not compared with");
+        }
+        let accounts = if self.effort.is_full { 100_000 } else { 10_000 };
+        let php = self.site("php-many", Backend::Php, accounts);
+        let own = self.site("own-many", Backend::Program(1, "own"), accounts);
+        let turn = self.effort.turn;
+        for &clients in self.effort.clients {
+            let results = self.rounds(&mut [
+                Box::new(|| own.sign_ups(clients, turn).per_second),
+                Box::new(|| php.sign_ups(clients, turn).per_second),
+            ]);
+            let goal = if self.effort.is_full { AtLeast(50.0) } else { Goal::None };
+            let what = format!("{} accounts: sign-up, C={clients}", label(accounts));
+            self.report.ratio(what, "flows/s", &results[0], ("PHP flat file", &results[1]), goal);
+        }
+    }
+
+    fn cgi(&mut self) {
+        for &accounts in self.effort.sizes {
+            let dir = self.dir.join(format!("n{accounts}"));
+            let took: Vec<_> = (0..self.effort.cgi_runs).map(|n| cgi::once(&dir, n)).collect();
+            let millis = |times: Vec<Duration>| -> Vec<f64> {
+                times.into_iter().map(|time| time.as_secs_f64() * 1e3).collect()
+            };
+            let (captcha, sign_up) = took.into_iter().unzip();
+            let goal = if accounts == 0 { AtMost(5.0) } else { Goal::None };
+            let label = label(accounts);
+            self.report.figure(format!("{label}: captcha by CGI"), "ms", &millis(captcha), goal);
+            self.report.figure(
+                format!("{label}: sign-up by CGI"),
+                "ms",
+                &millis(sign_up),
+                Goal::None,
+            );
+        }
+    }
+}
+
+fn label(accounts: u64) -> String {
+    match accounts {
+        0 => "empty".into(),
+        n if n >= 1_000_000 => format!("{}M", n / 1_000_000),
+        n => format!("{}k", n / 1000),
+    }
+}
+
+/// The line that an activation appends for this account.
+fn view_line(line: &[u8]) -> Vec<u8> {
+    let fields: Vec<&[u8]> = line.split(|&b| b == b':').take(3).collect();
+    [fields.join(&b':').as_slice(), b"\n"].concat()
+}
+
+/// What the figures were measured on.
+fn machine() -> String {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let model = read("/proc/cpuinfo");
+    let model = model.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("?");
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{cores} × {model}, Linux {}", read("/proc/sys/kernel/osrelease").trim())
+}

@@ -1,0 +1,168 @@
+//! Operators' editors and tools at the credentials file while requests run: under its lock nothing is
+//! lost; without it what the copy lacks is lost, but no line is mixed and no name stands twice.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use common::direct::{Direct, Start};
+use common::host::REALM;
+use common::visitor::{ha1, password};
+
+fn line(user: &str, disabled: u8) -> String {
+    format!("{user}:{REALM}:{}:{disabled}:guest:", ha1(user, REALM, &password(user)))
+}
+
+/// How an operator's tool puts a changed copy in place.
+#[derive(Clone, Copy, PartialEq)]
+enum By {
+    Rename,
+    Copy,
+}
+
+/// Edits the file some times while sign-ups run; the users who got a 200.
+fn edit_during_sign_ups(host: &Direct, by: By, locked: bool) -> Vec<String> {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..3)
+            .map(|thread| {
+                let over = &over;
+                scope.spawn(move || {
+                    let mut made = Vec::new();
+                    for n in 0..400 {
+                        if over.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        let user = format!("u{thread}-{n}");
+                        let reply = host.sign_up(&user);
+                        assert!([200, 500].contains(&reply.status), "{}", reply.lossy());
+                        if reply.status == 200 {
+                            made.push(user);
+                        }
+                    }
+                    made
+                })
+            })
+            .collect();
+        for round in 0..15 {
+            let lock = File::options().write(true).open(host.state("credentials.lock")).unwrap();
+            if locked {
+                lock.lock().unwrap();
+            }
+            let text = host.credentials() + &format!("# edited {round}\n");
+            match by {
+                By::Rename => {
+                    fs::write(host.state("edited"), text).unwrap();
+                    fs::rename(host.state("edited"), host.state("credentials")).unwrap();
+                }
+                By::Copy => fs::write(host.state("credentials"), text).unwrap(),
+            }
+            drop(lock);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        over.store(true, Ordering::Relaxed);
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// The live lines, how many a name has. A line that is no account is nobody's; one that is must be
+/// one account's from end to end: its address was made from its name. (A copy that is written over an
+/// append may leave the append's tail, so the name may have lost its head.)
+fn live_lines(host: &Direct) -> HashMap<String, usize> {
+    let mut names = HashMap::new();
+    let text = host.credentials();
+    assert!(text.is_empty() || text.ends_with('\n'));
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [user, realm, ha1, _, _, attributes] = fields.as_slice() else { continue };
+        assert_eq!((*realm, ha1.len()), (REALM, 32), "mixed: {line}");
+        let own = format!("{user}%40people.example&");
+        assert!(attributes.contains(&own), "another's attributes: {line}");
+        *names.entry((*user).to_owned()).or_insert(0) += 1;
+    }
+    names
+}
+
+#[test]
+fn under_the_lock_nothing_is_lost_while_requests_run() {
+    for by in [By::Rename, By::Copy] {
+        let mut host = Start::default().run();
+        let made = edit_during_sign_ups(&host, by, true);
+        assert!(!made.is_empty());
+        let names = live_lines(&host);
+        for user in &made {
+            assert_eq!(names.get(user), Some(&1), "{user} is lost, or twice there");
+        }
+        assert_eq!(host.mails().len(), names.len(), "a mail for each account");
+        host.stop();
+    }
+}
+
+#[test]
+fn without_the_lock_no_line_is_mixed_and_no_name_stands_twice() {
+    for by in [By::Rename, By::Copy] {
+        let mut host = Start::default().run();
+        let made = edit_during_sign_ups(&host, by, false);
+        assert_eq!(host.sign_up("last").status, 200, "service goes on");
+        let names = live_lines(&host);
+        assert!(names.values().all(|count| *count == 1), "a name stands twice");
+        let lost = made.iter().filter(|user| !names.contains_key(*user)).count();
+        let log = host.log();
+        let told = ["changed_in_place", "replaced", "unfinished_line", "damaged_bytes", "foreign"];
+        assert!(told.iter().any(|outcome| log.contains(outcome)), "nobody noticed: {log}");
+        let by = if by == By::Rename { "rename" } else { "in place" };
+        println!("{by}, no lock: {} made, {lost} lost with the copies, noticed", made.len());
+        host.stop();
+    }
+}
+
+/// What an editor on another system, or a hand in a hurry, leaves in the file.
+#[test]
+fn an_operators_file_is_taken_as_it_is() {
+    let mut host = Start::default().lay_out();
+    let file = [
+        format!("{}\r\n", line("crlf", 0)),
+        "this is no account\n".into(),
+        format!("{}\n", line("twice", 2)),
+        "\n# a note\n".into(),
+        format!("{}\n", line("twice", 0)),
+        line("unfinished", 0),
+    ]
+    .concat();
+    fs::write(host.state("credentials"), &file).unwrap();
+    fs::set_permissions(
+        host.state("credentials"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )
+    .unwrap();
+    host.start();
+    for (user, outcome) in
+        [("crlf", "409 conflict"), ("twice", "409 conflict"), ("unfinished", "200 -")]
+    {
+        assert_eq!(host.sign_up(user).outcome(), outcome, "{user}");
+    }
+    let view = fs::read_to_string(host.state("htdigest")).unwrap();
+    let mut lines: Vec<&str> = view.lines().collect();
+    lines.sort_unstable();
+    let entry = |user: &str| format!("{user}:{REALM}:{}", ha1(user, REALM, &password(user)));
+    assert_eq!(lines, [entry("crlf"), entry("twice")], "the last of a name counts");
+    assert!(!view.contains('\r'));
+    let kept = fs::read_to_string(host.state("credentials.damaged")).unwrap();
+    assert!(kept.contains(&line("unfinished", 0)), "what was cut off is kept aside");
+    let log = host.log();
+    for (outcome, way_out) in
+        [("foreign_lines", "mend them or make them comments"), ("unfinished_line", "kept_in=")]
+    {
+        let told = log.lines().find(|line| line.contains(outcome));
+        let told = told.unwrap_or_else(|| panic!("no {outcome} in {log}"));
+        assert!(told.contains("credentials") && told.contains(way_out), "{told}");
+        assert!(!told.contains(&ha1("unfinished", REALM, &password("unfinished"))));
+        println!("| {outcome} | 200, 409 | {told} | the rest of the file counts |");
+    }
+    assert!(host.credentials().contains("this is no account\n"), "left where it is");
+    host.stop();
+}

@@ -1,0 +1,413 @@
+//! Hostile text in every place that a stranger can write to: no answer's header, link, log line,
+//! file name or page is made of it. In-process for all of `tests/hostile`, through nginx for a part.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use codeb_signup::config;
+use codeb_signup::http::{Body, Handler, Params, Request, Response};
+use codeb_signup::log;
+use codeb_signup::route::Router;
+use common::host::{ALIAS, BASE_URL, HOST, REALM};
+use common::visitor::URLENCODED;
+use common::{Form, Host, Mail, Reply, Setup, TempDir, fcgi};
+
+const FIELDS: [&str; 6] = ["user", "name", "email", "ha1", "captcha_token", "captcha_answer"];
+
+/// Every string of `tests/hostile`: a line each, with `\n`, `\r`, `\t`, `\\` and `\xNN` undone.
+fn strings() -> Vec<Vec<u8>> {
+    let mut all = BTreeSet::new();
+    for entry in fs::read_dir(common::repository("tests/hostile")).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        all.extend(text.lines().filter(|line| !line.starts_with('#')).map(undo));
+    }
+    all.remove(b"".as_slice());
+    all.into_iter().collect()
+}
+
+fn undo(line: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = line.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let (byte, taken) = match (first, tail.first()) {
+            (b'\\', Some(b'n')) => (b'\n', 1),
+            (b'\\', Some(b'r')) => (b'\r', 1),
+            (b'\\', Some(b't')) => (b'\t', 1),
+            (b'\\', Some(b'\\')) => (b'\\', 1),
+            (b'\\', Some(b'x')) => (u8::from_str_radix(&line_at(tail, 1, 3), 16).unwrap(), 3),
+            (b'\\', _) => panic!("an escape that is none: {line}"),
+            _ => (first, 0),
+        };
+        bytes.push(byte);
+        rest = &tail[taken..];
+    }
+    bytes
+}
+
+fn line_at(bytes: &[u8], from: usize, to: usize) -> String {
+    String::from_utf8(bytes[from..to].to_vec()).unwrap()
+}
+
+/// A tenant in this process, its log in a file.
+struct Inside {
+    dir: TempDir,
+    router: Router,
+    clients: AtomicU32,
+}
+
+/// The process has one log, and both in-process tests write to it.
+fn log_file() -> &'static Path {
+    static DIR: OnceLock<TempDir> = OnceLock::new();
+    static FILE: OnceLock<std::path::PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let file = DIR.get_or_init(TempDir::new).path().join("log");
+        log::to_file(&file).unwrap();
+        file
+    })
+}
+
+impl Inside {
+    fn new() -> Self {
+        log_file();
+        let dir = TempDir::new();
+        for name in ["state", "pickup"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let text = format!(
+            "[tenant.{HOST:?}]\nrealm = {REALM:?}\nbase_url = {BASE_URL:?}\naliases = [{ALIAS:?}]\n\
+             state = \"{dir}/state\"\npickup = \"{dir}/pickup\"\nresend = true\n\
+             mail_from = \"Sign-up <signup@accounts.example>\"\nsignups_per_hour = 10000\n\
+             allowed_origins = [\"https://friend.example\"]\n",
+            dir = dir.path().display()
+        );
+        let config = config::parse(&dir.path().join("config.toml"), &text).unwrap();
+        let router = Router::open(&config).unwrap();
+        router.warm_up().unwrap();
+        Self { dir, router, clients: AtomicU32::new(1) }
+    }
+
+    /// The answer to a request with these parameters beside the ordinary ones, as its bytes say it.
+    fn ask(&self, method: &str, endpoint: &str, more: &[(&str, &[u8])], body: &[u8]) -> Reply {
+        // A client of its own, so that no limit answers first.
+        let [_, b, c, d] = self.clients.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let client = format!("10.{b}.{c}.{d}");
+        let mut params: Vec<(Vec<u8>, Vec<u8>)> =
+            more.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.to_vec())).collect();
+        for (name, value) in [
+            ("REQUEST_METHOD", method),
+            ("SCRIPT_NAME", endpoint),
+            ("HTTP_HOST", HOST),
+            ("REMOTE_ADDR", &client),
+            ("CONTENT_TYPE", URLENCODED),
+        ] {
+            params.push((name.into(), value.into()));
+        }
+        let params: Params = params.into_iter().collect();
+        let request = Request { params, whole: true, body: Body::Whole(body.to_vec()) };
+        let mut response: Response = self.router.handle(request);
+        let mut bytes = Vec::new();
+        response.write_cgi(&mut bytes);
+        if let Some(after) = response.take_after() {
+            after();
+        }
+        fcgi::cgi_reply(&bytes)
+    }
+
+    fn form(&self, user: &str) -> Form {
+        let captcha = common::Captcha::solve(&self.ask("GET", "/captcha.ashx", &[], b""));
+        Form::of(user, &captcha)
+    }
+}
+
+/// What may stand in an answer: known headers, each with a value of ours; JSON or one of our pages.
+fn assert_clean(reply: &Reply, what: &str, text: &[u8]) {
+    let known = [
+        "Status",
+        "Content-Type",
+        "Cache-Control",
+        "X-Content-Type-Options",
+        "Allow",
+        "Vary",
+        "Retry-After",
+        "Referrer-Policy",
+        "Content-Security-Policy",
+        "Access-Control-Allow-Origin",
+        "Content-Length",
+        "Content-Language",
+        "Server",
+        "Date",
+        "Connection",
+        "Transfer-Encoding",
+    ];
+    for (name, value) in &reply.headers {
+        assert!(known.iter().any(|k| k.eq_ignore_ascii_case(name)), "{what}: header {name}");
+        assert!(value.bytes().all(|b| (b' '..=b'~').contains(&b)), "{what}: header {name}");
+        assert!(!holds(value.as_bytes(), text), "{what}: {name} is made of it");
+    }
+    assert_ne!(reply.status, 500, "{what}: {}", reply.lossy());
+    let kind = reply.header("Content-Type").unwrap_or_default();
+    if kind.starts_with("text/html") {
+        let page = reply.text();
+        assert!(!holds(page.as_bytes(), text), "{what}: the page is made of it");
+        assert!(!page.contains("evil") && !page.contains("{{") && !page.contains("{%"));
+    } else {
+        let json = reply.json();
+        let members = json.as_object().expect("a JSON object");
+        for (name, value) in members.iter().filter(|(name, _)| *name != "user") {
+            let value = value.to_string();
+            assert!(!holds(value.as_bytes(), text), "{what}: {name} is made of it");
+        }
+    }
+}
+
+/// Whether `text` shows in `bytes`; short pieces are in everything.
+fn holds(bytes: &[u8], text: &[u8]) -> bool {
+    let telling = text.len() >= 5 && text.iter().any(|b| !b.is_ascii_alphanumeric());
+    let own = [&b"admin"[..], b"false", b"close", b"5 + 5", b"captcha"];
+    telling && !own.contains(&text) && bytes.windows(text.len()).any(|window| window == text)
+}
+
+/// What the log may hold: events, a line each, in plain ASCII, each field known by its name.
+fn assert_log(log: &str) {
+    for line in log.lines().filter(|line| line.contains("event=")) {
+        assert!(line.starts_with("time=20"), "a line of somebody else's: {line}");
+        assert!(line.bytes().all(|b| (b' '..=b'~').contains(&b)), "not plain: {line}");
+        assert!(line.len() < 4096);
+    }
+    for line in log.lines().filter(|line| !line.starts_with("codeb-signup: warning: ")) {
+        assert!(line.starts_with("time=20"), "a line of somebody else's: {line:?}");
+        // Outside of quotes a field is one of ours.
+        let mut outside = String::new();
+        let (mut quoted, mut escaped) = (false, false);
+        for c in line.chars() {
+            match c {
+                _ if escaped => escaped = false,
+                '\\' if quoted => escaped = true,
+                '"' => quoted = !quoted,
+                _ if !quoted => outside.push(c),
+                _ => {}
+            }
+        }
+        assert!(!quoted, "a quote stays open: {line}");
+        for field in outside.split(' ') {
+            let name = field.split('=').next().unwrap();
+            let known = [
+                "time",
+                "level",
+                "event",
+                "tenant",
+                "user",
+                "client",
+                "outcome",
+                "fault",
+                "host",
+                "to_serve_it",
+                "in",
+                "file",
+                "lines",
+                "note",
+                "connections",
+                "reason",
+                "way_out",
+                "first_at_byte",
+                "listen",
+                "workers",
+                "gateway",
+                "version",
+                "staged",
+                "expired",
+                "views",
+                "spool",
+                "took",
+                "sent",
+                "deleted",
+                "pid",
+                "address",
+                "socket",
+            ];
+            assert!(known.contains(&name), "a field of somebody else's, {name:?}: {line}");
+        }
+    }
+    // What was asked for as a host is told to the operator, whatever it looks like.
+    for line in log.lines().filter(|line| !line.contains("outcome=unknown_host")) {
+        for secret in ["evil@evil.example", "@b.example", "people.example"] {
+            assert!(!line.contains(secret), "an address in the log: {line}");
+        }
+    }
+}
+
+/// What may stand in the directories: our file names; mails of one `To` and one link; lines whose
+/// every value is encoded.
+fn assert_files(dir: &Path, user_made: &dyn Fn(&str) -> bool) {
+    for entry in fs::read_dir(dir.join("state")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let ours = [
+            "credentials",
+            "credentials.lock",
+            "credentials.journal",
+            "htdigest",
+            "spool",
+            "staging",
+            "maintenance.lock",
+            "sweep.lock",
+        ];
+        assert!(ours.contains(&name.as_str()), "a file of somebody else's: {name}");
+    }
+    assert_eq!(fs::read_dir(dir.join("state/staging")).unwrap().count(), 0);
+    let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    for mail in Mail::all(&dir.join("pickup")) {
+        let name = mail.file.strip_suffix(".eml").expect("a mail's name");
+        assert!(name.len() == 64 && name.chars().all(hex), "{name}");
+        for (header, times) in [("To", 1), ("From", 1), ("Bcc", 0), ("Cc", 0), ("Subject", 1)] {
+            assert_eq!(mail.count(header), times, "{header}");
+        }
+        for part in &mail.parts {
+            let links = part.text.matches("://").count();
+            let ours = part.text.matches(BASE_URL).count();
+            assert_eq!(links, ours, "a link that is not ours: {}", part.text);
+            assert!(!part.text.contains("evil") && !part.text.contains("{{"), "{}", part.text);
+        }
+    }
+    let credentials = fs::read_to_string(dir.join("state/credentials")).unwrap();
+    for line in credentials.lines().filter(|line| !line.starts_with('#')) {
+        assert!(line.bytes().all(|b| (b'!'..=b'~').contains(&b)), "not plain: {line}");
+        let fields: Vec<&str> = line.split(':').collect();
+        assert_eq!((fields.len(), fields[1], fields[3], fields[4]), (6, REALM, "1", "guest"));
+        assert!(user_made(fields[0]), "an account that nobody asked for: {}", fields[0]);
+    }
+    assert_eq!(fs::read(dir.join("state/htdigest")).unwrap(), b"", "nobody was activated");
+}
+
+#[test]
+fn there_are_enough_hostile_strings() {
+    assert!(strings().len() >= 300, "{}", strings().len());
+}
+
+#[test]
+fn no_field_makes_anything_of_hostile_text() {
+    let inside = Inside::new();
+    let strings = strings();
+    let asked: BTreeSet<&[u8]> = strings.iter().map(Vec::as_slice).collect();
+    for (number, text) in strings.iter().enumerate() {
+        for field in FIELDS {
+            let what = format!("string {number} in {field}: {:?}", String::from_utf8_lossy(text));
+            let form = inside.form(&format!("u{number}-{}", field.len())).with(field, text);
+            let reply = inside.ask("POST", "/signup.ashx", &[], &form.urlencoded());
+            assert!([200, 400, 409].contains(&reply.status), "{what}: {}", reply.lossy());
+            assert_clean(&reply, &what, text);
+        }
+        // The two halves of an address, and the same body as multipart.
+        let at = [text.as_slice(), b"@b.example"].concat();
+        let domain = [b"joe@".as_slice(), text].concat();
+        for email in [at, domain] {
+            let form = inside.form(&format!("m{number}-{}", email[0])).with("email", &email);
+            let kind: &[u8] = b"multipart/form-data; boundary=XX";
+            let more = [("CONTENT_TYPE", kind)];
+            let reply = inside.ask("POST", "/signup.ashx", &more, &form.multipart());
+            assert!([200, 400, 409].contains(&reply.status), "{}", reply.lossy());
+            assert_clean(&reply, "half an address", text);
+        }
+    }
+    assert_files(inside.dir.path(), &|user| {
+        user.starts_with('u') || user.starts_with('m') || asked.contains(user.as_bytes())
+    });
+    assert_log(&fs::read_to_string(log_file()).unwrap());
+}
+
+#[test]
+fn no_parameter_makes_anything_of_hostile_text() {
+    let inside = Inside::new();
+    let origin = "https://friend.example";
+    for (number, text) in strings().iter().enumerate() {
+        let what = format!("string {number}: {:?}", String::from_utf8_lossy(text));
+        let token = [b"token=".as_slice(), text].concat();
+        let path = [b"/".as_slice(), text].concat();
+        let kind = [b"multipart/form-data; boundary=".as_slice(), text].concat();
+        let lang = [b"lang=".as_slice(), text].concat();
+        let asks: [(&str, &str, &str, &[u8]); 14] = [
+            ("GET", "/activate.ashx", "QUERY_STRING", &token),
+            ("HEAD", "/activate.ashx", "QUERY_STRING", &token),
+            ("GET", "/activate.ashx", "QUERY_STRING", &lang),
+            ("GET", "/captcha.ashx", "QUERY_STRING", text),
+            ("GET", "/captcha.ashx", "HTTP_HOST", text),
+            ("GET", "/activate.ashx", "HTTP_ACCEPT_LANGUAGE", text),
+            ("GET", "/captcha.ashx", "HTTP_ORIGIN", text),
+            ("OPTIONS", "/captcha.ashx", "HTTP_ORIGIN", text),
+            ("GET", "/captcha.ashx", "HTTP_X_FORWARDED_FOR", text),
+            ("GET", "/captcha.ashx", "REMOTE_ADDR", text),
+            ("GET", "", "SCRIPT_NAME", &path),
+            ("POST", "/signup.ashx", "CONTENT_TYPE", text),
+            ("POST", "/signup.ashx", "CONTENT_TYPE", &kind),
+            ("x", "/signup.ashx", "REQUEST_METHOD", text),
+        ];
+        for (method, endpoint, name, value) in asks {
+            let reply = inside.ask(method, endpoint, &[(name, value)], b"user=x");
+            let allowed = match name {
+                "HTTP_ACCEPT_LANGUAGE" => vec![400],
+                "HTTP_ORIGIN" if value == origin.as_bytes() => vec![200, 204],
+                "HTTP_ORIGIN" if method == "OPTIONS" => vec![405],
+                "HTTP_HOST" => vec![200, 421],
+                "REMOTE_ADDR" | "CONTENT_TYPE" => vec![200, 400],
+                "REQUEST_METHOD" => vec![400, 405],
+                "SCRIPT_NAME" => vec![404],
+                "QUERY_STRING" if method == "HEAD" || endpoint == "/captcha.ashx" => vec![200],
+                "QUERY_STRING" => vec![400],
+                _ => vec![200],
+            };
+            let what = format!("{name}, {what}");
+            assert!(allowed.contains(&reply.status), "{what}: {} {}", reply.status, reply.lossy());
+            if method == "HEAD" {
+                assert!(reply.body.is_empty());
+            } else {
+                assert_clean(&reply, &what, text);
+            }
+        }
+    }
+    assert_files(inside.dir.path(), &|_| false);
+    assert_log(&fs::read_to_string(log_file()).unwrap());
+}
+
+/// Thirty of them through nginx: each in every field, in the query and in three headers.
+#[test]
+fn nothing_comes_of_hostile_text_through_nginx() {
+    let host = Setup { tenant: "signups_per_hour = 10000".into(), ..Setup::default() }.start();
+    let visitor = host.visitor();
+    let all = strings();
+    let asked: BTreeSet<&[u8]> = all.iter().map(Vec::as_slice).collect();
+    let step = all.len() / 30;
+    for (number, text) in all.iter().step_by(step).take(30).enumerate() {
+        for field in FIELDS {
+            let form = visitor.form(&format!("u{number}-{}", field.len())).with(field, text);
+            let reply = visitor.post(&form);
+            assert!([200, 400, 409].contains(&reply.status), "{field}: {}", reply.lossy());
+            assert_clean(&reply, field, text);
+        }
+        let query: String = text.iter().map(|b| format!("%{b:02x}")).take(1000).collect();
+        let reply = visitor.ask("GET", &format!("activate.ashx?token={query}")).send();
+        assert_eq!(reply.status, 400);
+        assert_clean(&reply, "a link", text);
+        // What nginx itself refuses is not our answer; its status is enough.
+        let line: Vec<u8> = text.iter().copied().filter(|b| !b"\r\n\0".contains(b)).collect();
+        for header in ["User-Agent", "Referer", "X-Forwarded-For", "Accept-Language", "Cookie"] {
+            let reply = visitor.ask("GET", "captcha.ashx").header(header, &line).send();
+            assert!([200, 400].contains(&reply.status), "{header}: {}", reply.status);
+        }
+    }
+    drop(visitor);
+    assert_files(host.path(), &|user| user.starts_with('u') || asked.contains(user.as_bytes()));
+    assert_log(&host.program_log());
+    assert_no_token_in(&host);
+}
+
+/// The web server's logs have no token either, though the links were asked for.
+fn assert_no_token_in(host: &Host) {
+    for mail in host.mails() {
+        assert!(!host.logs().contains(&mail.token()), "a token in a log");
+    }
+}
