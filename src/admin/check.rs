@@ -91,12 +91,11 @@ fn plain_http(base_url: &str) -> Option<Wrong> {
 }
 
 fn open_to_others(state: &Path) -> Option<Wrong> {
-    // To pass through is no harm: what lies in it has modes of its own.
-    const LIST_OR_CHANGE: u32 = 0o066;
+    const OTHERS: u32 = 0o047;
     let mode = premises::stat_directory(&RealDisk, state).ok()?.mode;
-    (mode & LIST_OR_CHANGE != 0).then(|| {
-        let fix = format!("chmod g-rw,o-rw {}", state.display());
-        Wrong::new(format!("has mode {mode:04o}: others than its owner can list or change it"), fix)
+    (mode & OTHERS != 0).then(|| {
+        let fix = format!("chmod 0710 {}", state.display());
+        Wrong::new(format!("has mode {mode:04o}: others than its owner can look into it"), fix)
     })
 }
 
@@ -135,18 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn a_state_directory_is_open_when_others_can_list_or_change_it() {
+    fn a_state_directory_is_open_when_others_can_list_it() {
         use std::os::unix::fs::PermissionsExt;
         let dir = std::env::temp_dir().join(format!("codeb-check-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
-        for (mode, open) in [
-            (0o700, false),
-            (0o710, false),
-            (0o711, false),
-            (0o750, true),
-            (0o730, true),
-            (0o715, true),
-        ] {
+        for (mode, open) in [(0o700, false), (0o710, false), (0o750, true), (0o711, true)] {
             std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(open_to_others(&dir).is_some(), open, "{mode:o}");
         }
