@@ -453,3 +453,27 @@ fn run_as_root_the_verbs_leave_every_file_to_the_owner_of_the_state_directory() 
         }
     }
 }
+
+#[test]
+fn a_start_that_waits_for_a_held_lock_says_who_holds_it() {
+    use std::io::{BufRead, BufReader};
+    let site = Site::new("held");
+    let text = fs::read_to_string(site.config()).unwrap();
+    fs::write(site.config(), format!("lock_wait = \"1s\"\n{text}")).unwrap();
+    assert_eq!(code(&site.run(&["sweep"])), 0);
+    let path = site.0.join("state/credentials.lock");
+    let held = codeb_signup::disk::lock_path(&codeb_signup::disk::RealDisk, &path, 0o600).unwrap();
+    let socket = format!("unix:{}", site.0.join("s").display());
+    let mut serve = program();
+    serve.args(["serve", "--listen", &socket, "--config"]).arg(site.config());
+    let mut serve = serve.stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(serve.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let waits = log.find(|line| line.contains("event=start_waits")).unwrap();
+    assert!(waits.contains(&format!("process {} holds it", std::process::id())), "{waits}");
+    assert!(waits.contains("credentials.lock"), "{waits}");
+    drop(held);
+    assert!(log.any(|line| line.contains("event=start ")), "it goes on by itself");
+    let pid = nix::unistd::Pid::from_raw(serve.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert!(serve.wait().unwrap().success());
+}
