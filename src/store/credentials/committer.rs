@@ -21,9 +21,10 @@ use crate::log;
 
 /// Changes that one batch takes at most; the rest waits for the next.
 const BATCH: usize = 256;
-/// A batch that takes longer than this is stuck, and no more than the allowed number of callers
-/// waits behind it.
-const STUCK: Duration = Duration::from_secs(1);
+/// A batch that takes longer than this part of the wait for the lock is stuck, and no more than the
+/// allowed number of callers waits behind it. A compaction of a few hundred megabytes takes less than
+/// a quarter of the default wait.
+const STUCK_PART: u32 = 4;
 
 /// What goes along with a change: dropped once the account is known not to be there, left where it
 /// is when that is not known.
@@ -157,7 +158,8 @@ impl Committer {
         let state = Mutex::new(State::Queued(luggage));
         let job = Arc::new(Job { change, state, ended: Condvar::new() });
         let mut queue = lock(&self.shared.queue);
-        let stuck = queue.busy_since.is_some_and(|since| since.elapsed() > STUCK);
+        let stuck =
+            queue.busy_since.is_some_and(|since| since.elapsed() > self.lock_wait / STUCK_PART);
         if stuck && queue.jobs.len() >= self.waiters && !job.must_be_done() {
             drop(queue);
             return Err(self.shared.stuck_fault());
@@ -373,7 +375,7 @@ impl Shared {
         let (mut ended, mut planned) = (Vec::new(), Vec::new());
         for job in jobs {
             let tended = match job.change {
-                Change::Settle => hold.clear_leftovers().map(|()| true),
+                Change::Settle => hold.settle().map(|()| true),
                 Change::Reconcile => hold.reconcile(&mut core).map(|rebuilt| rebuilt > 0),
                 _ => Ok(true),
             };

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::change::{Flip, Outcome, Plan, Stretch};
@@ -450,7 +451,7 @@ impl Hold<'_> {
     fn copy_beside(&self) -> io::Result<()> {
         let Writer { disk, paths, .. } = &*self.writer;
         let old = self.whole.handle.stat()?;
-        let beside = view::beside(&paths.credentials);
+        let beside = rewritten(&paths.credentials);
         let copy = disk.open(&beside, Open::Create(0o600))?;
         copy.set_len(0)?;
         copy.set_mode(old.mode)?;
@@ -474,10 +475,12 @@ impl Hold<'_> {
         self.whole.handle.sync().map_err(|cause| self.writer.fault("sync", cause))
     }
 
-    /// Deletes what a killed process left of a file that it wrote beside another.
-    pub fn clear_leftovers(&self) -> Result<(), Fault> {
+    /// Deletes what a killed process left of a file that it wrote beside another, and gives each
+    /// view to the group that is configured by now.
+    pub fn settle(&self) -> Result<(), Fault> {
         let Writer { disk, paths, views, .. } = &*self.writer;
-        disk::unlink_if_there(disk.as_ref(), &view::beside(&paths.credentials))
+        views.iter().try_for_each(View::give_to_group)?;
+        disk::unlink_if_there(disk.as_ref(), &rewritten(&paths.credentials))
             .and_then(|()| views.iter().try_for_each(View::clear_leftover))
             .map_err(|cause| Fault::new("clear leftovers from", &paths.state, cause))
     }
@@ -501,4 +504,9 @@ impl Hold<'_> {
             || Fault::new("open", &self.writer.paths.journal, io::ErrorKind::NotFound.into());
         self.writer.journal.as_ref().ok_or_else(missing)
     }
+}
+
+/// Where the accounts are rewritten. Not `credentials.new`, which an operator may be editing.
+fn rewritten(credentials: &Path) -> PathBuf {
+    credentials.with_extension("rewritten")
 }
