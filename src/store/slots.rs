@@ -16,7 +16,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::disk::{self, Disk, Handle, Locked, Open};
@@ -51,6 +51,8 @@ pub struct Slots {
     wait: Duration,
     synced: bool,
     open: Mutex<Option<Opened>>,
+    /// Claims that could not be given back yet.
+    owed: Mutex<Vec<Return>>,
 }
 
 #[derive(Debug, Clone)]
@@ -142,8 +144,8 @@ impl Slots {
         wait: Duration,
         synced: bool,
     ) -> Self {
-        let open = Mutex::new(None);
-        Self { disk, path: path.to_owned(), longest_life, wait, synced, open }
+        let (open, owed) = Default::default();
+        Self { disk, path: path.to_owned(), longest_life, wait, synced, open, owed }
     }
 
     /// The file.
@@ -168,8 +170,29 @@ impl Slots {
     }
 
     /// Calls `change` with the bucket that `key` falls into, and with the key's id, while the file
-    /// is locked. `now` is in milliseconds since 1970.
+    /// is locked. `now` is in milliseconds since 1970. What is owed since a fault is given back
+    /// first.
     pub fn with<T>(
+        &self,
+        key: &[u8],
+        now: u64,
+        change: impl FnOnce(&mut Bucket, u64) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            let Some(owed) = self.owed().pop() else { break };
+            if let Err(error) = owed.give_back(self) {
+                self.owed().push(owed);
+                return Err(error);
+            }
+        }
+        self.change(key, now, change)
+    }
+
+    fn owed(&self) -> MutexGuard<'_, Vec<Return>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(
         &self,
         key: &[u8],
         now: u64,
@@ -283,16 +306,23 @@ fn id_of(salt: &[u8; 16], key: &[u8]) -> u64 {
 #[derive(Debug)]
 pub struct Claim {
     slots: Arc<Slots>,
+    /// `None` once it is kept.
+    due: Option<Return>,
+}
+
+/// How a claim is given back.
+#[derive(Debug)]
+struct Return {
     key: Vec<u8>,
     number: usize,
     held: Slot,
-    /// What the slot becomes when the claim is given back; `None` frees it.
+    /// What the slot becomes; `None` frees it.
     given_back: Option<Slot>,
-    kept: bool,
 }
 
 impl Claim {
-    /// Holds `held`, which stands at `number` in the bucket of `key`.
+    /// Holds `held`, which stands at `number` in the bucket of `key`; given back it becomes
+    /// `given_back`, or free.
     pub fn new(
         slots: &Arc<Slots>,
         key: &[u8],
@@ -300,18 +330,20 @@ impl Claim {
         held: Slot,
         given_back: Option<Slot>,
     ) -> Self {
-        let slots = slots.clone();
-        Self { slots, key: key.to_vec(), number, held, given_back, kept: false }
+        let due = Return { key: key.to_vec(), number, held, given_back };
+        Self { slots: slots.clone(), due: Some(due) }
     }
 
     /// The account was made: the slot stays held until it expires.
     pub fn keep(mut self) {
-        self.kept = true;
+        self.due = None;
     }
+}
 
-    fn give_back(&self) -> io::Result<()> {
+impl Return {
+    fn give_back(&self, slots: &Slots) -> io::Result<()> {
         // A time at which every slot is live: what was written must be found again.
-        self.slots.with(&self.key, 0, |bucket, _| {
+        slots.change(&self.key, 0, |bucket, _| {
             let Some(&slot) = bucket.slots.get(self.number) else { return Ok(()) };
             if slot.id != self.held.id || slot.until != self.held.until {
                 return Ok(());
@@ -325,11 +357,11 @@ impl Claim {
 }
 
 impl Drop for Claim {
+    /// Gives the slot back. Where that fails, the next claim in this process tries again first.
     fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
-        if let Err(cause) = self.give_back() {
+        let Some(due) = self.due.take() else { return };
+        if let Err(cause) = due.give_back(&self.slots) {
+            self.slots.owed().push(due);
             let fault = self.slots.fault("give a claim back in", cause);
             crate::log::event(crate::log::Level::Error, "spool").field("fault", fault).emit();
         }

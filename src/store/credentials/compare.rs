@@ -2,7 +2,9 @@
 //!
 //! File and views are read while others change them, so a difference may be one that a batch is just
 //! about to close. Names fall into buckets; for each a sum tells whether the lines of file and view
-//! are the same. A view differs when one bucket does every time that it is looked at.
+//! are the same. A view differs when one bucket does every time that it is looked at. A line that a
+//! later one of its name outranks is a difference as well: a batch takes it out, a power cut may
+//! bring it back.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -23,7 +25,8 @@ const LOOKS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Credentials {
-    /// Whether a view is missing or not what the file says, as far as can be told without the lock.
+    /// Whether a view is missing or not what the file says, or a line outranked, as far as can be
+    /// told without the lock.
     pub(super) fn views_differ(&self) -> Result<bool, Fault> {
         for view in &self.views {
             let mut differing = self.differing(view)?;
@@ -45,12 +48,13 @@ impl Credentials {
     /// The buckets in which the view at `path` is not what the file says.
     fn differing(&self, path: &std::path::Path) -> Result<HashSet<usize>, Fault> {
         let mut sums = vec![0_u64; BUCKETS];
+        let mut outranked = false;
         let file = self.lock_core().refresh()?.handle;
         scan::lines(file.as_ref(), 0, |offset, bytes| {
-            if let Line::Account(account) = Line::parse(bytes)
-                && account.disabled == ENABLED
-                && self.lock_core().counts(account.user, offset)?
-            {
+            let Line::Account(account) = Line::parse(bytes) else { return Ok(true) };
+            if !self.lock_core().counts(account.user, offset)? {
+                outranked = true;
+            } else if account.disabled == ENABLED {
                 let line = view::line_of(&account);
                 add(&mut sums, account.user, line.trim_end().as_bytes(), u64::wrapping_add);
             }
@@ -69,7 +73,8 @@ impl Credentials {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::from([0])),
             read => read.map_err(|cause| Fault::new("read", path, cause))?,
         };
-        Ok(sums.iter().enumerate().filter(|(_, sum)| **sum != 0).map(|(at, _)| at).collect())
+        let differing = sums.iter().enumerate().filter(|(_, sum)| **sum != 0).map(|(at, _)| at);
+        Ok(differing.chain(outranked.then_some(BUCKETS)).collect())
     }
 }
 
