@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::disk::{self, Disk, Handle, Locked, Open};
+use crate::disk::{self, Disk, Handle, Locked, Open, Stat};
 use crate::error::Fault;
 
 /// Size of a bucket and of the header: a page, so that a slot never spans two.
@@ -58,6 +58,8 @@ pub struct Slots {
 #[derive(Debug, Clone)]
 struct Opened {
     handle: Arc<dyn Handle>,
+    /// What the handle stands for; while it is open, its inode number does not come back.
+    stat: Stat,
     salt: [u8; 16],
 }
 
@@ -243,7 +245,7 @@ impl Slots {
             if let Some(opened) = open.as_ref() {
                 let locked = disk::lock_within(&opened.handle, self.wait)?;
                 match self.disk.stat(&self.path) {
-                    Ok(stat) if stat.same_file(&opened.handle.stat()?) => {
+                    Ok(stat) if stat.same_file(&opened.stat) => {
                         return Ok((opened.clone(), locked));
                     }
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -253,7 +255,8 @@ impl Slots {
             let handle = self.disk.open(&self.path, Open::Create(0o600))?;
             let _locked = disk::lock_within(&handle, self.wait)?;
             let salt = header(handle.as_ref())?;
-            *open = Some(Opened { handle, salt });
+            let stat = handle.stat()?;
+            *open = Some(Opened { handle, stat, salt });
         }
     }
 }

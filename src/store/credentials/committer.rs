@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::change::{Change, Outcome, Plan, Planned};
 use super::core::Core;
 use super::hold::{Failed, Hold, Writer};
-use crate::disk::{self, Disk, Locked};
+use crate::disk::{self, Disk, LockFile, Locked};
 use crate::error::Fault;
 use crate::log;
 
@@ -295,8 +295,9 @@ impl Job {
 
 impl Shared {
     fn run(&self, mut writer: Writer) {
+        let mut lock_file = LockFile::new(&self.lock_path, 0o600);
         while self.wait_for_work() {
-            if let Err(fault) = self.batch(&mut writer) {
+            if let Err(fault) = self.batch(&mut writer, &mut lock_file) {
                 // Whoever is in the queue by now waits for nothing else: a lock that cannot be
                 // had at all is everybody's answer.
                 log_fault(&fault);
@@ -320,8 +321,8 @@ impl Shared {
         true
     }
 
-    fn batch(&self, writer: &mut Writer) -> Result<(), Fault> {
-        let locked = self.lock_caught_up(writer)?;
+    fn batch(&self, writer: &mut Writer, lock_file: &mut LockFile) -> Result<(), Fault> {
+        let locked = self.lock_caught_up(writer, lock_file)?;
         self.has_lock.store(true, Ordering::Relaxed);
         let jobs = self.take_jobs(BATCH);
         let mut core = lock(&self.core);
@@ -340,7 +341,7 @@ impl Shared {
 
     /// The lock, with the index up to date. Reading what is new happens without the lock, even
     /// where another file took the place of the old one while the lock was waited for.
-    fn lock_caught_up(&self, writer: &Writer) -> Result<Locked, Fault> {
+    fn lock_caught_up(&self, writer: &Writer, lock_file: &mut LockFile) -> Result<Locked, Fault> {
         for last in [false, false, true] {
             if let Err(fault) = lock(&self.core).refresh()
                 && writer.is_prepared()
@@ -348,7 +349,8 @@ impl Shared {
                 return Err(fault);
             }
             lock(&self.queue).busy_since.get_or_insert_with(Instant::now);
-            let locked = disk::lock_path(self.disk.as_ref(), &self.lock_path, 0o600)
+            let locked = lock_file
+                .lock(self.disk.as_ref())
                 .map_err(|cause| Fault::new("lock", &self.lock_path, cause))?;
             if last || lock(&self.core).is_current() {
                 return Ok(locked);

@@ -100,7 +100,7 @@ impl Writer {
         for (offset, length) in core.take_damaged() {
             self.blank_damage(&whole, offset, length)?;
         }
-        let inode = whole.handle.stat().map_err(|cause| self.fault("look at", cause))?.ino;
+        let inode = whole.inode;
         let mut hold = Hold { writer: self, whole, inode, _lock: lock };
         hold.finish_journal(core)?;
         hold.make_missing_views(core)?;
