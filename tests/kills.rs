@@ -1,6 +1,5 @@
 //! Real processes that share one listening socket and one state directory, killed at random
-//! moments while clients sign up; and a lock holder that is stopped. `KILLS=200` sets how many
-//! processes are killed; `tests/all.sh` does.
+//! moments while clients sign up; and a lock holder that is stopped.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -202,8 +201,17 @@ fn activate_one(site: &Site) {
 
 #[test]
 fn nobody_is_lost_when_processes_are_killed() {
-    let kills = std::env::var("KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
-    let site = Site::new("kills", "5s", PROCESSES);
+    kill_at_random(20);
+}
+
+#[test]
+#[ignore = "tests/all.sh"]
+fn nobody_is_lost_when_two_hundred_processes_are_killed() {
+    kill_at_random(200);
+}
+
+fn kill_at_random(kills: usize) {
+    let site = Site::new(&format!("kills-{kills}"), "5s", PROCESSES);
     let (count, stop) = (AtomicU32::new(0), AtomicBool::new(false));
     let told = Mutex::new(Told::default());
     std::thread::scope(|scope| {

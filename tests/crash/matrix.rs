@@ -67,7 +67,8 @@ pub struct Recording<'a> {
 impl<'a> Recording<'a> {
     /// Does the operation.
     pub fn of(operation: &'a Operation, breakage: Option<Breakage>, scale: Scale) -> Self {
-        let tag = breakage.map_or(operation.name, |breakage| breakage.name);
+        let name = breakage.map_or(operation.name, |breakage| breakage.name);
+        let tag = format!("{name}-{}", scale.first.subsets);
         let root = scratch(&tag.replace(' ', "-"));
         let base = Base::lay_out(&root);
         // Views, journal and key stand there from the beginning.

@@ -75,8 +75,7 @@ impl Writer {
             let path = &self.paths.credentials;
             let make = || {
                 self.disk.open(path, Open::Create(0o600))?.sync()?;
-                // Its name has to be durable before the journal can be, which is what tells a new
-                // directory from one that lost its accounts.
+                // Before the journal, which tells a new directory from one that lost its accounts.
                 self.disk.sync_dir(&self.paths.state)
             };
             make().map_err(|cause| Fault::new("make", path, cause))?;
@@ -181,14 +180,12 @@ impl Hold<'_> {
         file.sync()
     }
 
-    /// Puts back what [`Hold::write_accounts`] changed. Where even that cannot be made durable, the
-    /// journal says so, and the next holder rewrites the file before it promises anything.
-    /// Whether nothing of the plan is left.
+    /// Puts back what [`Hold::write_accounts`] changed; whether nothing of it is left. Where that
+    /// cannot be made durable the journal says so, and the next holder first rewrites the file.
     fn undo(&self, plan: &Plan) -> bool {
         let file = self.whole.handle.as_ref();
         if !plan.append.is_empty() && !plan.confirms && self.appended_no_line() {
-            // Appending is the first step, so nothing was written but a part of a line. That is
-            // nobody's: what the disk does not let us cut off now, the next holder does.
+            // Nothing was written but a part of a line, which the next holder cuts off otherwise.
             let _ = file.set_len(self.whole.end);
             return true;
         }
@@ -252,9 +249,8 @@ impl Hold<'_> {
         Ok(())
     }
 
-    /// Makes durable what a killed holder left in memory alone, takes out lines that a later one
-    /// of the same name outranks, and makes every view anew that is not what the file says; how
-    /// many were.
+    /// Makes durable what a killed holder left, takes out lines that a later one of their name
+    /// outranks, and makes every view anew that is not what the file says; how many were.
     pub fn reconcile(&mut self, core: &mut Core) -> Result<usize, Fault> {
         let mut wanted = Sum::default();
         let mut outranked = HashSet::new();
@@ -268,9 +264,8 @@ impl Hold<'_> {
         })
         .map_err(|cause| self.writer.fault("read", cause))?;
         self.sync()?;
-        for user in outranked {
-            self.blank_older(&core.find_all(&user, usize::MAX)?)?;
-        }
+        let lines_of = |user: &String| core.find_all(user, usize::MAX);
+        outranked.iter().try_for_each(|user| self.blank_older(&lines_of(user)?))?;
         let mut rebuilt = 0;
         for at in 0..self.writer.views.len() {
             if self.writer.views[at].sum()? != wanted {
