@@ -163,6 +163,11 @@ impl LockFile {
     }
 }
 
+/// Locks the file at `path` once: see [`LockFile::lock`].
+pub fn lock_path(disk: &dyn Disk, path: &Path, mode: u32) -> io::Result<Locked> {
+    LockFile::new(path, mode).lock(disk)
+}
+
 /// Locks `handle` within `wait`, or fails with `TimedOut`. For files whose lock is held for
 /// microseconds; where it is held for a sync, wait in [`Handle::lock`] instead, which the kernel
 /// serves in turn.
