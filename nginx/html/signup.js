@@ -50,6 +50,8 @@ async function speak(tag) {
   for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", say(element.dataset.label));
   for (const [id, { key, values }] of said) tell(id, key, values);
   part("language").value = tag;
+  if (!new URLSearchParams(location.search).has("lang")) return true;
+  for (const link of document.querySelectorAll("a[href*='login.html'], a[href*='signup.html']")) link.search = `lang=${tag}`;
   return true;
 }
 
@@ -72,9 +74,8 @@ async function speakBest() {
 /** The language menu's choice goes into the address, so that a reload and a link keep it. */
 async function chooseLanguage() {
   const tag = part("language").value;
-  if (!await speak(tag)) return;
   history.replaceState(history.state, "", `?lang=${tag}${location.hash}`);
-  for (const link of document.querySelectorAll("a[href*='login.html'], a[href*='signup.html']")) link.search = `lang=${tag}`;
+  await speak(tag);
 }
 
 // --- the form ------------------------------------------------------------------------------------
@@ -172,7 +173,10 @@ async function renewCaptcha() {
   captcha = null;
   clearTimeout(captchaTimer);
   tell("question", "question_loading");
+  const slow = setTimeout(() => progress("still_waiting", true), SLOW_AFTER_MS);
   const { status, json, retryAfter } = await ask("captcha.ashx");
+  clearTimeout(slow);
+  if (!busy) progress(null, false);
   await spoken;
   if (status === 200 && json.token) {
     captcha = { token: json.token, realm: json.realm };

@@ -205,6 +205,20 @@ test("a slow network: a word after some seconds, and what to do once it took too
   await page.context().close();
 });
 
+test("a sum that is long in coming is said to be, and the page goes on when it has come", async () => {
+  const page = await openSignUp(browser, "about:blank");
+  await page.clock.install();
+  const release = await hold(page, "captcha.ashx");
+  await page.goto(demo.url("signup.html"));
+  await page.waitForFunction(() => texts.dir && document.getElementById("question").textContent);
+  await page.clock.runFor(10_000);
+  assert.equal(await page.innerText("#status"), sentence("en", "still_waiting"));
+  release();
+  await sumOf(page);
+  assert.equal(await page.textContent("#status"), "");
+  await page.context().close();
+});
+
 test("no network when the page has come: said at the sum; the part that sends is fetched once it is back", async () => {
   const page = await openSignUp(browser, demo.url("signup.html"));
   await sumOf(page);

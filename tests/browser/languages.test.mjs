@@ -99,6 +99,7 @@ test("a change of the language keeps what was typed, and says what is wrong in t
   assert.equal(plain(await page.textContent("#user-error")), sentence("ar", "user_suggest", { example: "alice.smith" }));
   assert.equal(plain(await page.textContent("#summary")), sentence("ar", "check_many", { count: 2 }));
   assert.match(page.url(), /\?lang=ar$/);
+  assert.match(await page.getAttribute("footer a", "href"), /login\.html\?lang=ar$/);
   await page.reload();
   await sumOf(page);
   assert.equal(await page.textContent("h1"), textsOf("ar").heading);
