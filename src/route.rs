@@ -74,11 +74,15 @@ impl Endpoint {
 impl Router {
     /// Opens every tenant's stores on the machine's disk.
     pub fn open(config: &Config) -> Result<Self, Fault> {
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        Self::open_on(config, &(Arc::new(RealDisk) as Arc<dyn Disk>))
+    }
+
+    /// Opens every tenant's stores on `disk`.
+    pub fn open_on(config: &Config, disk: &Arc<dyn Disk>) -> Result<Self, Fault> {
         let languages = Languages::built_in().map_err(|broken| {
             Fault::pathless("read the languages", std::io::Error::other(broken))
         })?;
-        let tenants = Tenants::new(config, &disk, &Arc::new(languages))?;
+        let tenants = Tenants::new(config, disk, &Arc::new(languages))?;
         Ok(Self { config: config.clone(), tenants })
     }
 

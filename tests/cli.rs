@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use codeb_signup::disk::{LockFile, RealDisk};
+
 /// The binary, in an environment that says nothing to it.
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_codeb-signup"));
@@ -462,7 +464,7 @@ fn a_start_that_waits_for_a_held_lock_says_who_holds_it() {
     fs::write(site.config(), format!("lock_wait = \"1s\"\n{text}")).unwrap();
     assert_eq!(code(&site.run(&["sweep"])), 0);
     let path = site.0.join("state/credentials.lock");
-    let held = codeb_signup::disk::lock_path(&codeb_signup::disk::RealDisk, &path, 0o600).unwrap();
+    let held = LockFile::new(&path, 0o600).lock(&RealDisk).unwrap();
     let socket = format!("unix:{}", site.0.join("s").display());
     let mut serve = program();
     serve.args(["serve", "--listen", &socket, "--config"]).arg(site.config());

@@ -302,6 +302,12 @@ fn no_field_makes_anything_of_hostile_text() {
             assert!([200, 400, 409].contains(&reply.status), "{what}: {}", reply.lossy());
             assert_clean(&reply, &what, text);
         }
+        for field in ["user", "email", "captcha_token", "captcha_answer"] {
+            let form = inside.form("nobody-yet").with(field, text);
+            let reply = inside.ask("POST", "/resend.ashx", &[], &form.urlencoded());
+            assert!([200, 400].contains(&reply.status), "resend, {field}: {}", reply.lossy());
+            assert_clean(&reply, "resend", text);
+        }
         // The two halves of an address, and the same body as multipart.
         let at = [text.as_slice(), b"@b.example"].concat();
         let domain = [b"joe@".as_slice(), text].concat();

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use codeb_signup::account::{DisplayName, Email, Realm, Role, Username};
-use codeb_signup::disk::{self, Disk, Handle, Open, RealDisk, Stat};
+use codeb_signup::disk::{Disk, Handle, LockFile, Open, RealDisk, Stat};
 use codeb_signup::secret::{Ha1, Token, TokenId};
 use codeb_signup::store::credentials::{Credentials, Luggage, NewAccount};
 use codeb_signup::store::pickup::Pickup;
@@ -92,7 +92,7 @@ fn a_withdrawal_was_turned_away_like_a_new_caller_while_the_lock_was_stuck() {
     let (token, now) = (new_token(), Utc::now());
     create(&credentials, token, now);
     let lock = scratch.0.join("credentials.lock");
-    let held = disk::lock_path(&RealDisk, &lock, 0o600).unwrap();
+    let held = LockFile::new(&lock, 0o600).lock(&RealDisk).unwrap();
     let (sender, told) = channel();
     std::thread::scope(|scope| {
         // The first one makes the committer wait; the second one meets a queue that is stuck.

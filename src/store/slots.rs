@@ -16,10 +16,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::disk::{self, Disk, Handle, Locked, Open};
+use crate::disk::{self, Disk, Handle, Locked, Open, Stat};
 use crate::error::Fault;
 
 /// Size of a bucket and of the header: a page, so that a slot never spans two.
@@ -50,8 +50,13 @@ pub struct Slots {
     longest_life: Duration,
     wait: Duration,
     synced: bool,
-    open: Mutex<Option<Arc<dyn Handle>>>,
+    open: Mutex<Option<Opened>>,
+    /// Claims that could not be given back yet.
+    owed: Mutex<Vec<Return>>,
 }
+
+/// A file that was opened, and what it is; while it is open, its inode number does not come back.
+type Opened = (Arc<dyn Handle>, Stat);
 
 /// One slot, as its bytes say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,8 +141,8 @@ impl Slots {
         wait: Duration,
         synced: bool,
     ) -> Self {
-        let open = Mutex::new(None);
-        Self { disk, path: path.to_owned(), longest_life, wait, synced, open }
+        let (open, owed) = Default::default();
+        Self { disk, path: path.to_owned(), longest_life, wait, synced, open, owed }
     }
 
     /// The file.
@@ -162,8 +167,29 @@ impl Slots {
     }
 
     /// Calls `change` with the bucket that `key` falls into, and with the key's id, while the file
-    /// is locked. `now` is in milliseconds since 1970.
+    /// is locked. `now` is in milliseconds since 1970. What is owed since a fault is given back
+    /// first.
     pub fn with<T>(
+        &self,
+        key: &[u8],
+        now: u64,
+        change: impl FnOnce(&mut Bucket, u64) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            let Some(owed) = self.owed().pop() else { break };
+            if let Err(error) = owed.give_back(self) {
+                self.owed().push(owed);
+                return Err(error);
+            }
+        }
+        self.change(key, now, change)
+    }
+
+    fn owed(&self) -> MutexGuard<'_, Vec<Return>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(
         &self,
         key: &[u8],
         now: u64,
@@ -214,15 +240,19 @@ impl Slots {
     /// The file, opened and locked; opened anew where the path stands for another one by now. What
     /// a caller waited for other threads since `called` is taken off its wait: where somebody sits
     /// on the lock, they would else wait one after the other.
-    fn lock(&self, open: &mut Option<Arc<dyn Handle>>, called: Instant) -> io::Result<Locked> {
+    fn lock(&self, open: &mut Option<Opened>, called: Instant) -> io::Result<Locked> {
         loop {
-            let handle = match open {
-                Some(handle) => handle,
-                None => open.insert(self.disk.open(&self.path, Open::Create(0o600))?),
+            let (handle, known) = match open {
+                Some(opened) => opened,
+                None => {
+                    let handle = self.disk.open(&self.path, Open::Create(0o600))?;
+                    let stat = handle.stat()?;
+                    open.insert((handle, stat))
+                }
             };
             let locked = disk::lock_within(handle, self.wait.saturating_sub(called.elapsed()))?;
             match self.disk.stat(&self.path) {
-                Ok(stat) if stat.same_file(&handle.stat()?) => return Ok(locked),
+                Ok(stat) if stat.same_file(known) => return Ok(locked),
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => *open = None,
             }
@@ -278,16 +308,23 @@ fn id_of(salt: &[u8; 16], key: &[u8]) -> u64 {
 #[derive(Debug)]
 pub struct Claim {
     slots: Arc<Slots>,
+    /// `None` once it is kept.
+    due: Option<Return>,
+}
+
+/// How a claim is given back.
+#[derive(Debug)]
+struct Return {
     key: Vec<u8>,
     number: usize,
     held: Slot,
-    /// What the slot becomes when the claim is given back; `None` frees it.
+    /// What the slot becomes; `None` frees it.
     given_back: Option<Slot>,
-    kept: bool,
 }
 
 impl Claim {
-    /// Holds `held`, which stands at `number` in the bucket of `key`.
+    /// Holds `held`, which stands at `number` in the bucket of `key`; given back it becomes
+    /// `given_back`, or free.
     pub fn new(
         slots: &Arc<Slots>,
         key: &[u8],
@@ -295,18 +332,20 @@ impl Claim {
         held: Slot,
         given_back: Option<Slot>,
     ) -> Self {
-        let slots = slots.clone();
-        Self { slots, key: key.to_vec(), number, held, given_back, kept: false }
+        let due = Return { key: key.to_vec(), number, held, given_back };
+        Self { slots: slots.clone(), due: Some(due) }
     }
 
     /// The account was made: the slot stays held until it expires.
     pub fn keep(mut self) {
-        self.kept = true;
+        self.due = None;
     }
+}
 
-    fn give_back(&self) -> io::Result<()> {
+impl Return {
+    fn give_back(&self, slots: &Slots) -> io::Result<()> {
         // A time at which every slot is live: what was written must be found again.
-        self.slots.with(&self.key, 0, |bucket, _| {
+        slots.change(&self.key, 0, |bucket, _| {
             let Some(&slot) = bucket.slots.get(self.number) else { return Ok(()) };
             if slot.id != self.held.id || slot.until != self.held.until {
                 return Ok(());
@@ -320,11 +359,11 @@ impl Claim {
 }
 
 impl Drop for Claim {
+    /// Gives the slot back. Where that fails, the next claim in this process tries again first.
     fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
-        if let Err(cause) = self.give_back() {
+        let Some(due) = self.due.take() else { return };
+        if let Err(cause) = due.give_back(&self.slots) {
+            self.slots.owed().push(due);
             let fault = self.slots.fault("give a claim back in", cause);
             crate::log::event(crate::log::Level::Error, "spool").field("fault", fault).emit();
         }

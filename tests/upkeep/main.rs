@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
+use codeb_signup::disk::LockFile;
 use codeb_signup::secret::Token;
 use codeb_signup::store::credentials::NotMade;
 use codeb_signup::upkeep;
@@ -174,7 +175,7 @@ fn one_process_sweeps_at_a_time() {
     let site = Site::new("turn");
     let tenant = site.tenant();
     let lock = site.dir().join("state/sweep.lock");
-    let held = codeb_signup::disk::lock_path(tenant.disk.as_ref(), &lock, 0o600).unwrap();
+    let held = LockFile::new(&lock, 0o600).lock(tenant.disk.as_ref()).unwrap();
     assert!(upkeep::sweep(&tenant, Utc::now()).unwrap().is_none());
     drop(held);
     assert!(upkeep::sweep(&tenant, Utc::now()).unwrap().is_some());

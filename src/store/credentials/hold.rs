@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use super::change::{Flip, Outcome, Plan, Stretch};
 use super::compact::Draft;
-use super::core::{Core, Whole};
+use super::core::{Core, Found, Whole};
 use super::journal::{Entry, Journal, Pending};
-use super::line::{ENABLED, LINE_MAX, Line};
+use super::line::{Account, ENABLED, LINE_MAX, Line};
 use super::view::{self, Sum, View};
 use super::{Paths, scan};
 use crate::disk::{self, Disk, Locked, Open};
@@ -71,10 +71,12 @@ impl Writer {
             return Ok(());
         }
         let exists = |path| self.disk.stat(path).is_ok();
-        if !exists(&self.paths.credentials) && !exists(&self.paths.journal) {
+        if !exists(&self.paths.journal) {
             let path = &self.paths.credentials;
             let make = || {
                 self.disk.open(path, Open::Create(0o600))?.sync()?;
+                // Its name has to be durable before the journal can be, which is what tells a new
+                // directory from one that lost its accounts.
                 self.disk.sync_dir(&self.paths.state)
             };
             make().map_err(|cause| Fault::new("make", path, cause))?;
@@ -99,7 +101,7 @@ impl Writer {
         for (offset, length) in core.take_damaged() {
             self.blank_damage(&whole, offset, length)?;
         }
-        let inode = whole.handle.stat().map_err(|cause| self.fault("look at", cause))?.ino;
+        let inode = whole.inode;
         let mut hold = Hold { writer: self, whole, inode, _lock: lock };
         hold.finish_journal(core)?;
         hold.make_missing_views(core)?;
@@ -235,6 +237,12 @@ impl Hold<'_> {
     /// Whether nothing of the plan is left.
     fn undo(&self, plan: &Plan) -> bool {
         let file = self.whole.handle.as_ref();
+        if !plan.append.is_empty() && !plan.confirms && self.appended_no_line() {
+            // Appending is the first step, so nothing was written but a part of a line. That is
+            // nobody's: what the disk does not let us cut off now, the next holder does.
+            let _ = file.set_len(self.whole.end);
+            return true;
+        }
         let put_back = || {
             file.set_len(self.whole.end)?;
             for Flip { offset, from, .. } in &plan.flips {
@@ -260,6 +268,13 @@ impl Hold<'_> {
         undone
     }
 
+    /// Whether no whole line follows those that stood before.
+    fn appended_no_line(&self) -> bool {
+        let file = self.whole.handle.as_ref();
+        let end = file.stat().and_then(|stat| scan::whole_lines_end(file, stat.len));
+        end.is_ok_and(|end| end == self.whole.end)
+    }
+
     /// Fills lines whose end is known to be dead with `#`, so that nothing personal stays.
     fn blank<'s>(&self, stretches: impl Iterator<Item = &'s Stretch>) -> Result<(), Fault> {
         for Stretch { offset, length, .. } in stretches {
@@ -268,6 +283,12 @@ impl Hold<'_> {
             blanked.map_err(|cause| self.writer.fault("blank a line in", cause))?;
         }
         Ok(())
+    }
+
+    /// Of a name's lines, the last in the file first, only that one counts.
+    fn blank_older(&self, lines: &[Found]) -> Result<(), Fault> {
+        let older: Vec<Stretch> = lines.iter().skip(1).map(Stretch::of).collect();
+        self.blank(older.iter())
     }
 
     /// Finishes the batch of a holder that died.
@@ -301,8 +322,7 @@ impl Hold<'_> {
             self.blank([dying].iter())?;
         }
         let lines = core.find_all(&entry.user, usize::MAX)?;
-        let older: Vec<Stretch> = lines.iter().skip(1).map(Stretch::of).collect();
-        self.blank(older.iter())?;
+        self.blank_older(&lines)?;
         let counts = lines.first().and_then(|line| line.account());
         let wanted =
             counts.filter(|account| account.disabled == ENABLED).map(|a| view::line_of(&a));
@@ -338,14 +358,25 @@ impl Hold<'_> {
         Ok(())
     }
 
-    /// Makes every view anew that is not what the file says; how many were.
+    /// Makes durable what a killed holder left in memory alone, takes out lines that a later one
+    /// of the same name outranks, and makes every view anew that is not what the file says; how
+    /// many were.
     pub fn reconcile(&mut self, core: &mut Core) -> Result<usize, Fault> {
         let mut wanted = Sum::default();
-        self.each_enabled(core, &mut |line| {
-            wanted.add(line.trim_end().as_bytes());
+        let mut outranked = HashSet::new();
+        self.each_account(core, &mut |account, counts| {
+            if !counts {
+                outranked.insert(account.user.to_owned());
+            } else if account.disabled == ENABLED {
+                wanted.add(view::line_of(account).trim_end().as_bytes());
+            }
             Ok(())
         })
         .map_err(|cause| self.writer.fault("read", cause))?;
+        self.sync()?;
+        for user in outranked {
+            self.blank_older(&core.find_all(&user, usize::MAX)?)?;
+        }
         let mut rebuilt = 0;
         for at in 0..self.writer.views.len() {
             if self.writer.views[at].sum()? != wanted {
@@ -361,6 +392,8 @@ impl Hold<'_> {
     }
 
     fn rebuild_view(&mut self, core: &mut Core, at: usize) -> Result<(), Fault> {
+        // A view must not show what a power cut could still take from the file.
+        self.sync()?;
         let mut view = std::mem::replace(
             &mut self.writer.views[at],
             View::new(self.writer.disk.clone(), self.writer.paths.credentials.clone(), None),
@@ -380,12 +413,23 @@ impl Hold<'_> {
         core: &Core,
         each: &mut dyn FnMut(&str) -> io::Result<()>,
     ) -> io::Result<()> {
+        self.each_account(core, &mut |account, counts| {
+            if counts && account.disabled == ENABLED {
+                each(&view::line_of(account))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `each` with every live line, and whether it is the one that counts for its name.
+    fn each_account(
+        &self,
+        core: &Core,
+        each: &mut dyn FnMut(&Account<'_>, bool) -> io::Result<()>,
+    ) -> io::Result<()> {
         scan::lines(self.whole.handle.as_ref(), 0, |offset, bytes| {
-            if let Line::Account(account) = Line::parse(bytes)
-                && account.disabled == ENABLED
-                && core.counts(account.user, offset)?
-            {
-                each(&view::line_of(&account))?;
+            if let Line::Account(account) = Line::parse(bytes) {
+                each(&account, core.counts(account.user, offset)?)?;
             }
             Ok(true)
         })

@@ -228,7 +228,7 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 /// The user name that a line begins with.
-pub fn name_of(line: &[u8]) -> Option<&str> {
+fn name_of(line: &[u8]) -> Option<&str> {
     let end = line.iter().position(|&b| b == b':')?;
     std::str::from_utf8(&line[..end]).ok()
 }
