@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -63,10 +63,10 @@ struct Inside {
 
 /// The process has one log, and both in-process tests write to it.
 fn log_file() -> &'static Path {
-    static DIR: OnceLock<TempDir> = OnceLock::new();
-    static FILE: OnceLock<std::path::PathBuf> = OnceLock::new();
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
     FILE.get_or_init(|| {
-        let file = DIR.get_or_init(TempDir::new).path().join("log");
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile.log");
+        let _ = fs::remove_file(&file);
         log::to_file(&file).unwrap();
         file
     })

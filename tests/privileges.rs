@@ -169,7 +169,7 @@ fn verbs_of_root_leave_no_file_that_the_service_cannot_use() {
     }
     fs::remove_file(host.state("htdigest")).unwrap();
     root(&host, &["sweep"], 0);
-    join(&host, "joe");
+    join(&host, "jill");
     host.stop();
 }
 

@@ -33,6 +33,7 @@ mod index;
 mod journal;
 pub mod line;
 mod mailing;
+mod recover;
 mod scan;
 mod view;
 
