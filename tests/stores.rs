@@ -197,3 +197,22 @@ fn a_view_that_is_older_than_its_group_is_given_to_it() {
     later.open().unwrap();
     assert_eq!((view().gid(), view().mode() & 0o777), (group, 0o640));
 }
+
+/// Squid reads a view anew where its time of change is another second than before.
+#[test]
+fn two_changes_of_a_view_within_a_second_are_seen_a_second_later() {
+    let scratch = Scratch::new("view-mtime");
+    let credentials = scratch.credentials(Duration::from_secs(5), 8);
+    let path = scratch.0.join("htdigest");
+    let at = |millis| std::time::UNIX_EPOCH + Duration::from_millis(millis);
+    let changed = || std::fs::metadata(&path).unwrap().modified().unwrap();
+    let look = |millis| {
+        let now = DateTime::from_timestamp_millis(millis).unwrap();
+        credentials.show_view_changes(now).unwrap();
+        changed()
+    };
+    std::fs::File::open(&path).unwrap().set_modified(at(1_800_000_000_250)).unwrap();
+    assert_eq!(look(1_800_000_000_999), at(1_800_000_000_250), "more may come in this second");
+    assert_eq!(look(1_800_000_001_100), at(1_800_000_001_000));
+    assert_eq!(look(1_800_000_009_100), at(1_800_000_001_000), "once");
+}

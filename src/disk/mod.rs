@@ -97,6 +97,11 @@ pub trait Handle: Send + Sync + fmt::Debug {
     fn unlock(&self) -> io::Result<()>;
     /// Gives the file to a group.
     fn set_group(&self, gid: u32) -> io::Result<()>;
+    /// Sets the last change of the content, in whole seconds since 1970. A disk whose files have no
+    /// readers but this program may leave it out.
+    fn set_mtime(&self, _seconds: u64) -> io::Result<()> {
+        Ok(())
+    }
     /// Sets the permission bits.
     fn set_mode(&self, mode: u32) -> io::Result<()>;
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -154,6 +155,10 @@ impl Handle for RealHandle {
 
     fn set_group(&self, gid: u32) -> io::Result<()> {
         std::os::unix::fs::fchown(&self.0, None, Some(gid))
+    }
+
+    fn set_mtime(&self, seconds: u64) -> io::Result<()> {
+        self.0.set_modified(UNIX_EPOCH + Duration::from_secs(seconds))
     }
 
     fn set_mode(&self, mode: u32) -> io::Result<()> {
