@@ -34,10 +34,10 @@ pub const BOUNDED: Scale = Scale {
 
 /// Everything.
 pub const WHOLE: Scale = Scale {
-    first: Bound { exhaustive: 8, subsets: 120, mixed: 120 },
-    second: Bound { exhaustive: 3, subsets: 4, mixed: 6 },
-    one_in: 20,
-    used_one_in: 4,
+    first: Bound { exhaustive: 6, subsets: 40, mixed: 60 },
+    second: Bound { exhaustive: 2, subsets: 3, mixed: 4 },
+    one_in: 30,
+    used_one_in: 8,
 };
 
 /// How many states were checked.
