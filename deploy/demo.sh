@@ -250,7 +250,8 @@ for file in pickup/*.eml; do told[$file]=1; done
 
 for attempt in {1..300}; do
     all_alive
-    [[ $(status_of /signup.html) == 200 && $(status_of /captcha.ashx) == 200 ]] && break
+    # 503: a tenant that is closed.
+    [[ $(status_of /signup.html) == 200 && $(status_of /captcha.ashx) =~ ^(200|503)$ ]] && break
     ((attempt < 300)) || die 70 "no sign-up page and captcha after 30 seconds; see $dir/log"
     sleep 0.1
 done

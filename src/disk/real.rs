@@ -163,7 +163,7 @@ impl Handle for RealHandle {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{lock_holder, lock_path};
+    use super::super::{LockFile, lock_holder};
     use super::*;
 
     fn scratch(name: &str) -> std::path::PathBuf {
@@ -186,12 +186,17 @@ mod tests {
     fn separately_opened_handles_exclude_each_other_and_the_holder_is_named() {
         let dir = scratch("lock");
         let path = dir.join("credentials.lock");
-        let held = lock_path(&RealDisk, &path, 0o600).unwrap();
+        let mut file = LockFile::new(&path, 0o600);
+        let held = file.lock(&RealDisk).unwrap();
         let other = RealDisk.open(&path, Open::Write).unwrap();
         assert!(!other.try_lock().unwrap());
         assert_eq!(lock_holder(&path), Some(std::process::id()));
         drop(held);
         assert!(other.try_lock().unwrap());
+        other.unlock().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        drop(file.lock(&RealDisk).unwrap());
+        assert!(path.exists(), "what is locked is what the path stands for");
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

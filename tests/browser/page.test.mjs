@@ -6,7 +6,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import assert from "node:assert/strict";
-import { fits, launch, openSignUp, sumOf, TAGS } from "./support/browser.mjs";
+import { fits, launch, LONG, openSignUp, sumOf, TAGS } from "./support/browser.mjs";
 import { Demo, REPOSITORY } from "./support/demo.mjs";
 
 const HTML = join(REPOSITORY, "nginx/html");
@@ -97,7 +97,7 @@ test("a password manager can tell the fields, and every field takes what is past
 
 // 320 x 256 is what is left of 1280 x 1024 at a zoom of 400 % (WCAG 2.2, 1.4.10).
 for (const [width, height] of [[320, 256], [320, 568], [360, 640], [1280, 800], [2560, 1440]]) {
-  for (const locale of ["en", "ar", "de", "ja"]) {
+  for (const locale of LONG ? TAGS : width === 320 && height === 256 ? ["en", "ar", "de"] : ["en"]) {
     test(`nothing is cut off at ${width} x ${height} in ${locale}`, async () => {
       const page = await openSignUp(browser, demo.url("signup.html"), { viewport: { width, height }, locale });
       await sumOf(page);

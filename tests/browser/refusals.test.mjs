@@ -148,24 +148,6 @@ onPage("no network is said in words, and the same form goes out once it is back"
   await page.waitForSelector("#done:not([hidden])");
 });
 
-onPage("two presses and an Enter make one request", async (page) => {
-  let posts = 0;
-  let release;
-  const held = new Promise((resolve) => { release = resolve; });
-  await page.route("**/signup.ashx", async (route) => {
-    posts += 1;
-    await held;
-    await route.fulfill({ status: 409, contentType: "application/json", body: '{"error":"conflict","error_description":""}' });
-  });
-  await fill(page, { user: "once" });
-  await page.dblclick("#submit");
-  await page.press("#user", "Enter");
-  assert.equal(await page.getAttribute("#submit", "aria-disabled"), "true");
-  release();
-  await errorAt(page, "user");
-  assert.equal(posts, 1);
-});
-
 test("an unknown host is said before anything is typed", async () => {
   const page = await openSignUp(browser, demo.url("signup.html", "unknown.example"));
   assert.match(await errorAt(page, "answer"), /not open at this address \(unknown\.example/);

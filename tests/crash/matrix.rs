@@ -105,7 +105,6 @@ impl<'a> Recording<'a> {
             self.kills(at).map_err(|why| self.describe("killed", at, &why))?;
             self.cuts(at).map_err(|why| self.describe("power cut", at, &why))?;
         }
-        std::fs::remove_dir_all(&self.root).unwrap();
         Ok(self.points)
     }
 
@@ -242,6 +241,12 @@ impl<'a> Recording<'a> {
         let populated = self.history.base.names.contains_key(Path::new("state/credentials"));
         let (effects, viewed) = (self.operation.effects, self.viewed.as_slice());
         Expected { base: &self.base, effects, acknowledged, populated, viewed }
+    }
+}
+
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.root);
     }
 }
 

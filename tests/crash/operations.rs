@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use codeb_signup::disk::{RealDisk, lock_path};
+use codeb_signup::disk::{LockFile, RealDisk};
 use codeb_signup::store::credentials::Setting;
 use codeb_signup::upkeep;
 
@@ -257,7 +257,8 @@ impl Run<'_> {
     /// Everything at once while somebody else holds the lock.
     fn batch(&self) {
         let process = self.process.expect("a running process");
-        let lock = lock_path(&RealDisk, &self.root.join("state/credentials.lock"), 0o600).unwrap();
+        let path = self.root.join("state/credentials.lock");
+        let lock = LockFile::new(&path, 0o600).lock(&RealDisk).unwrap();
         let refused = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for (client, user) in ["nina", "otto", "dora"].into_iter().enumerate() {

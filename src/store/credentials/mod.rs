@@ -33,6 +33,7 @@ mod index;
 mod journal;
 pub mod line;
 mod mailing;
+mod recover;
 mod scan;
 mod view;
 
@@ -51,8 +52,9 @@ use self::hold::Writer;
 use self::line::Line;
 use self::view::View;
 use crate::account::Username;
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::error::Fault;
+use crate::log;
 use crate::secret::TokenId;
 
 pub use self::change::{Outcome, Setting};
@@ -128,8 +130,19 @@ impl Credentials {
     }
 
     /// Makes the files that are missing, finishes what a crash left, makes views anew that are not
-    /// what the file says, and reads the whole file into the index. `lock_wait` does not bound it.
+    /// what the file says, and reads the whole file into the index. `lock_wait` does not bound it;
+    /// who sits on the lock for longer is named in the log.
     pub fn open(&self) -> Result<(), Fault> {
+        if let Err(fault) = self.settle() {
+            if fault.cause().kind() != io::ErrorKind::TimedOut {
+                return Err(fault);
+            }
+            let holder = disk::lock_holder(&self.credentials.with_extension("lock"));
+            // Else it is a long file that takes its time.
+            if holder.is_some_and(|pid| pid != std::process::id()) {
+                log::event(log::Level::Warn, "start_waits").field("fault", fault).emit();
+            }
+        }
         self.reconcile_within(Duration::MAX).map(drop)
     }
 

@@ -25,6 +25,13 @@ export function freePort() {
   });
 }
 
+// A test that fails before it stops its demo must neither hang nor leave it running.
+const running = new Set();
+process.on("exit", () => {
+  for (const demo of running) for (const signal of ["SIGCONT", "SIGTERM"]) demo.process.kill(signal);
+});
+process.once("SIGTERM", () => process.exit(1));
+
 /** A running demo: `url(path)`, `mailTo(address)`, `account(user)`, `stop()`. */
 export class Demo {
   static async start(...flags) {
@@ -36,11 +43,20 @@ export class Demo {
     demo.said = "";
     const script = join(REPOSITORY, "deploy/demo.sh");
     demo.process = spawn(script, ["--port", String(demo.port), "--dir", demo.dir, "--profile", PROFILE, ...flags]);
-    demo.ended = new Promise((resolve) => demo.process.once("exit", resolve));
+    demo.exit = new Promise((resolve) => demo.process.once("exit", resolve));
+    running.add(demo);
+    demo.exit.then(() => running.delete(demo));
+    for (const handle of [demo.process, demo.process.stdout, demo.process.stderr]) handle.unref();
     demo.process.stderr.on("data", (data) => { demo.said += data; });
     createInterface({ input: demo.process.stdout }).on("line", (line) => demo.lines.push(line));
     await demo.until(() => demo.lines.includes(`ready: ${demo.url("signup.html")}`), BUILT_WITHIN_MS, "ready:");
     return demo;
+  }
+
+  /** Its exit code, once it has ended. */
+  get ended() {
+    this.process.ref();
+    return this.exit;
   }
 
   url(path, host = "127.0.0.1") {
@@ -50,7 +66,7 @@ export class Demo {
   /** Waits until `found` gives something; fails when the demo ends or the time is over. */
   async until(found, within, what) {
     let over = false;
-    this.ended.then(() => { over = true; });
+    this.exit.then(() => { over = true; });
     for (const end = Date.now() + within; Date.now() < end;) {
       const value = await found();
       if (value) return value;
@@ -82,11 +98,11 @@ export class Demo {
   }
 
   /** The sign-up of the README's curl lines: for accounts that a test needs beside the page's. */
-  async signUp(user) {
+  async signUp(user, lang = "en") {
     const { question, token } = await (await fetch(this.url("captcha.ashx"))).json();
     const answer = question.match(/\d+/g).map(Number).reduce((a, b) => a + b);
     const body = new URLSearchParams({
-      user, name: "Somebody", email: `${user}@example.org`, ha1: "0".repeat(32), captcha_token: token, captcha_answer: String(answer),
+      lang, user, name: "Somebody", email: `${user}@example.org`, ha1: "0".repeat(32), captcha_token: token, captcha_answer: String(answer),
     });
     return fetch(this.url("signup.ashx"), { method: "POST", body });
   }
