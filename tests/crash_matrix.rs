@@ -54,27 +54,26 @@ fn play(scale: Scale) {
                 loop {
                     let Some(operation) = queue.lock().unwrap().pop() else { break };
                     let played = Recording::of(operation, None, scale).play();
-                    results.lock().unwrap().push((operation.name, played));
+                    match &played {
+                        Ok(points) => println!("{}: {points:?}", operation.name),
+                        Err(why) => println!("VIOLATION {why}"),
+                    }
+                    results.lock().unwrap().push(played);
                 }
             });
         }
     });
     let mut all = Points::default();
     let mut violations = 0;
-    for (name, played) in results.into_inner().unwrap() {
-        match played {
-            Ok(points) => {
-                println!("{name}: {points:?}");
-                all.steps += points.steps;
-                all.kills += points.kills;
-                all.cuts += points.cuts;
-                all.second += points.second;
-            }
-            Err(why) => {
-                violations += 1;
-                println!("VIOLATION {why}");
-            }
-        }
+    for played in results.into_inner().unwrap() {
+        let Ok(points) = played else {
+            violations += 1;
+            continue;
+        };
+        all.steps += points.steps;
+        all.kills += points.kills;
+        all.cuts += points.cuts;
+        all.second += points.second;
     }
     let sum = all.kills + all.cuts + all.second;
     println!("crash matrix: {sum} points ({all:?}), {violations} violations");

@@ -34,10 +34,10 @@ pub const BOUNDED: Scale = Scale {
 
 /// Everything.
 pub const WHOLE: Scale = Scale {
-    first: Bound { exhaustive: 8, subsets: 120, mixed: 120 },
-    second: Bound { exhaustive: 3, subsets: 4, mixed: 6 },
-    one_in: 20,
-    used_one_in: 4,
+    first: Bound { exhaustive: 6, subsets: 40, mixed: 60 },
+    second: Bound { exhaustive: 2, subsets: 3, mixed: 4 },
+    one_in: 30,
+    used_one_in: 8,
 };
 
 /// How many states were checked.
@@ -105,7 +105,6 @@ impl<'a> Recording<'a> {
             self.kills(at).map_err(|why| self.describe("killed", at, &why))?;
             self.cuts(at).map_err(|why| self.describe("power cut", at, &why))?;
         }
-        std::fs::remove_dir_all(&self.root).unwrap();
         Ok(self.points)
     }
 
@@ -242,6 +241,12 @@ impl<'a> Recording<'a> {
         let populated = self.history.base.names.contains_key(Path::new("state/credentials"));
         let (effects, viewed) = (self.operation.effects, self.viewed.as_slice());
         Expected { base: &self.base, effects, acknowledged, populated, viewed }
+    }
+}
+
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.root);
     }
 }
 
