@@ -74,11 +74,15 @@ impl Endpoint {
 impl Router {
     /// Opens every tenant's stores on the machine's disk.
     pub fn open(config: &Config) -> Result<Self, Fault> {
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        Self::open_on(config, &(Arc::new(RealDisk) as Arc<dyn Disk>))
+    }
+
+    /// Opens every tenant's stores on `disk`.
+    pub fn open_on(config: &Config, disk: &Arc<dyn Disk>) -> Result<Self, Fault> {
         let languages = Languages::built_in().map_err(|broken| {
             Fault::pathless("read the languages", std::io::Error::other(broken))
         })?;
-        let tenants = Tenants::new(config, &disk, &Arc::new(languages))?;
+        let tenants = Tenants::new(config, disk, &Arc::new(languages))?;
         Ok(Self { config: config.clone(), tenants })
     }
 
@@ -105,21 +109,28 @@ impl Router {
         let Some(client) = request.client(&self.config.trusted_proxies).filter(|_| arrived) else {
             return self.refuse("request", None, None, Refusal::LostParameters);
         };
-        let endpoint = Endpoint::of(request);
-        let Some(endpoint) = endpoint.filter(|found| self.is_on(*found)) else {
-            return self.refuse("request", None, Some(client), Refusal::UnknownPath);
-        };
+        let endpoint = Endpoint::of(request).filter(|found| self.is_on(*found));
         let host = request.host();
-        let Some(tenant) = self.tenants.for_host(&host) else {
-            self.log_unknown_host(&host, client);
-            return refusal_json(&Refusal::UnknownHost);
+        let tenant = self.tenants.for_host(&host);
+        let response = match (endpoint, tenant) {
+            (None, _) => self.refuse("request", None, Some(client), Refusal::UnknownPath),
+            (_, None) => {
+                self.log_unknown_host(&host, client);
+                refusal_json(&Refusal::UnknownHost)
+            }
+            (Some(Endpoint::Resend), Some(tenant)) if !tenant.config.resend => {
+                self.refuse("request", Some(tenant), Some(client), Refusal::UnknownPath)
+            }
+            (Some(endpoint), Some(tenant)) => {
+                let call = Call { request, tenant, client, now: Utc::now(), user: OnceCell::new() };
+                self.dispatch(endpoint, &call)
+            }
         };
-        if endpoint == Endpoint::Resend && !tenant.config.resend {
-            return self.refuse("request", Some(tenant), Some(client), Refusal::UnknownPath);
+        // A page elsewhere must be able to read a 404 as well: it asks whether resend is on.
+        match tenant {
+            Some(tenant) => with_cors(response, request, tenant),
+            None => response,
         }
-        let call = Call { request, tenant, client, now: Utc::now(), user: OnceCell::new() };
-        let response = self.dispatch(endpoint, &call);
-        with_cors(response, request, tenant)
     }
 
     /// Whether any tenant has this endpoint.

@@ -10,13 +10,16 @@
 //! | a view that is not what the file says | makes it anew |
 //! | what a killed compaction or rewrite left | deletes it |
 //!
+//! Between sweeps, each second, changes of the views are made plain to readers that look for another
+//! second in a file's time of change.
+//!
 //! On disk: `sweep.lock` in the state directory; flock on it is held for a sweep or a compaction, so
 //! that one process at a time is at it, and its time of change is when the last sweep ended. Either
 //! can be killed at any moment and run again.
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Utc};
 
@@ -33,6 +36,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(600);
 /// By how much of a pause processes that started together drift apart: a tenth.
 const JITTER: u32 = 10;
+/// How soon after a second is over the changes in it are made plain to readers that look for another
+/// second.
+const TICK: Duration = Duration::from_secs(1);
 /// How long a compaction waits for a sweep to end.
 const TURN_WAIT: Duration = Duration::from_secs(30);
 
@@ -108,6 +114,7 @@ fn sweep_if_due(
         report.emptied += usize::from(report.keep(emptied));
     }
     report.views_made = report.keep(credentials.reconcile());
+    report.keep(credentials.show_view_changes(now));
     report.cleared = report.keep(credentials.clear_drafts());
     // Only how often sweeps run depends on it.
     let _ = turn.handle().write_at(b"\n", 0);
@@ -198,8 +205,20 @@ fn run(tenants: &[Arc<Tenant>]) {
     sweep_all(tenants, Duration::ZERO);
     for pause in std::iter::once(FIRST_PAUSE).chain(std::iter::repeat(PAUSE)) {
         let jitter = pause / JITTER;
-        std::thread::sleep(pause - jitter / 2 + jitter.mul_f64(rand::random()));
+        rest(tenants, pause - jitter / 2 + jitter.mul_f64(rand::random()));
         sweep_all(tenants, pause / 2);
+    }
+}
+
+/// Waits, and makes changes of the views plain meanwhile.
+fn rest(tenants: &[Arc<Tenant>], time: Duration) {
+    let started = Instant::now();
+    while started.elapsed() < time {
+        std::thread::sleep(TICK);
+        for tenant in tenants {
+            // What is wrong with a view, the sweep says, and not every second.
+            let _ = tenant.credentials.show_view_changes(Utc::now());
+        }
     }
 }
 

@@ -9,3 +9,12 @@ tests/run.sh
 # The one that is skipped is a server that other tests start as a process of its own.
 cargo test --locked --no-fail-fast -- --ignored --skip a_server_for_the_other_tests
 tests/spam.sh
+# Whether the benchmark runs; it says nothing about time.
+tests/bench.sh quick
+# A minute for each fuzz case; more with tests/fuzz.sh MINUTES.
+if command -v c++ >/dev/null; then
+    tests/fuzz.sh 1
+else
+    echo 'tests/all.sh: no C++ compiler, so nothing is fuzzed (apt-get install g++)'
+fi
+tests/deny.sh

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use codeb_signup::disk::{LockFile, RealDisk};
+
 /// The binary, in an environment that says nothing to it.
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_codeb-signup"));
@@ -452,4 +454,28 @@ fn run_as_root_the_verbs_leave_every_file_to_the_owner_of_the_state_directory() 
             }
         }
     }
+}
+
+#[test]
+fn a_start_that_waits_for_a_held_lock_says_who_holds_it() {
+    use std::io::{BufRead, BufReader};
+    let site = Site::new("held");
+    let text = fs::read_to_string(site.config()).unwrap();
+    fs::write(site.config(), format!("lock_wait = \"1s\"\n{text}")).unwrap();
+    assert_eq!(code(&site.run(&["sweep"])), 0);
+    let path = site.0.join("state/credentials.lock");
+    let held = LockFile::new(&path, 0o600).lock(&RealDisk).unwrap();
+    let socket = format!("unix:{}", site.0.join("s").display());
+    let mut serve = program();
+    serve.args(["serve", "--listen", &socket, "--config"]).arg(site.config());
+    let mut serve = serve.stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(serve.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let waits = log.find(|line| line.contains("event=start_waits")).unwrap();
+    assert!(waits.contains(&format!("process {} holds it", std::process::id())), "{waits}");
+    assert!(waits.contains("credentials.lock"), "{waits}");
+    drop(held);
+    assert!(log.any(|line| line.contains("event=start ")), "it goes on by itself");
+    let pid = nix::unistd::Pid::from_raw(serve.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert!(serve.wait().unwrap().success());
 }

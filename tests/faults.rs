@@ -151,6 +151,58 @@ fn a_full_disk() {
     host.stop();
 }
 
+/// With ever more room left, the attempt fails at ever later steps, until it succeeds; and an account
+/// is there if and only if its mail is.
+#[test]
+fn a_disk_that_ends_in_the_middle_of_a_sign_up() {
+    const PAGE: u64 = 4096;
+    let Some(volume) = Volume::mount("size=2m") else { return };
+    let mut host = volume.host();
+    assert_eq!(host.sign_up("early").status, 200);
+    let filler = volume.path().join("filler");
+    let mut failed_at = std::collections::BTreeSet::new();
+    let mut succeeded = 0;
+    for pages in 0..24 {
+        // Names of the longest kind, so that the accounts' file needs a page now and then.
+        let user = format!("{pages:02}{}", "x".repeat(50));
+        let form = host.form(&user);
+        let client = host.client();
+        let post = || host.ask(&client, "POST", "/signup.ashx", "", &form.urlencoded());
+        let known = host.log().len();
+        fill(&filler);
+        let size = fs::metadata(&filler).unwrap().len().next_multiple_of(PAGE);
+        fs::File::options()
+            .write(true)
+            .open(&filler)
+            .unwrap()
+            .set_len(size.saturating_sub(pages / 3 * PAGE))
+            .unwrap();
+        let reply = post();
+        let (accounts, to) = (host.lines_of(&user).len(), email(&user));
+        let mails = host.mails().iter().filter(|m| m.header("To") == Some(&to)).count();
+        let staged = fs::read_dir(host.state("staging")).unwrap().count();
+        fs::remove_file(&filler).unwrap();
+        match reply.outcome().as_str() {
+            "200 -" => {
+                assert_eq!((accounts, mails, staged), (1, 1, 0), "{pages}");
+                succeeded += 1;
+            }
+            "500 server_error" => {
+                assert_eq!((accounts, mails, staged), (0, 0, 0), "{pages}: something is left");
+                let log = host.log()[known..].to_owned();
+                let told = log.split("fault=\"cannot ").nth(1).expect("a fault in the log");
+                failed_at.insert(told.split(" /").next().unwrap().to_owned());
+                assert_eq!(post().outcome(), "200 -", "{pages}: the same form, mended");
+            }
+            other => panic!("{pages}: {other}"),
+        }
+        assert!(host.credentials().ends_with('\n'));
+    }
+    assert!(succeeded > 0 && failed_at.len() > 1, "{succeeded} {failed_at:?}");
+    println!("| disk full in mid-sign-up | 500 | at: {failed_at:?} | nothing left |");
+    host.stop();
+}
+
 #[test]
 fn no_inodes() {
     let Some(volume) = Volume::mount("size=4m,nr_inodes=40") else { return };

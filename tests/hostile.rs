@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -63,10 +63,10 @@ struct Inside {
 
 /// The process has one log, and both in-process tests write to it.
 fn log_file() -> &'static Path {
-    static DIR: OnceLock<TempDir> = OnceLock::new();
-    static FILE: OnceLock<std::path::PathBuf> = OnceLock::new();
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
     FILE.get_or_init(|| {
-        let file = DIR.get_or_init(TempDir::new).path().join("log");
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile.log");
+        let _ = fs::remove_file(&file);
         log::to_file(&file).unwrap();
         file
     })
@@ -301,6 +301,12 @@ fn no_field_makes_anything_of_hostile_text() {
             let reply = inside.ask("POST", "/signup.ashx", &[], &form.urlencoded());
             assert!([200, 400, 409].contains(&reply.status), "{what}: {}", reply.lossy());
             assert_clean(&reply, &what, text);
+        }
+        for field in ["user", "email", "captcha_token", "captcha_answer"] {
+            let form = inside.form("nobody-yet").with(field, text);
+            let reply = inside.ask("POST", "/resend.ashx", &[], &form.urlencoded());
+            assert!([200, 400].contains(&reply.status), "resend, {field}: {}", reply.lossy());
+            assert_clean(&reply, "resend", text);
         }
         // The two halves of an address, and the same body as multipart.
         let at = [text.as_slice(), b"@b.example"].concat();

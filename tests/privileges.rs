@@ -138,6 +138,19 @@ fn verbs_of_root_leave_no_file_that_the_service_cannot_use() {
     };
     root(&host, &["check"], 0);
     root(&host, &["sweep"], 0);
+    // What another hand opened to others is told.
+    for (dir, open, shut) in
+        [("", 0o755, 0o710), ("spool", 0o750, 0o700), ("staging", 0o701, 0o700)]
+    {
+        let chmod = |mode| {
+            fs::set_permissions(host.state(dir), fs::Permissions::from_mode(mode)).unwrap();
+            String::from_utf8(host.own_command(&["check"]).output().unwrap().stderr).unwrap()
+        };
+        let told = chmod(open);
+        assert!(told.contains(&format!("has mode {open:04o}")), "{dir}: {told}");
+        assert!(told.contains(&format!("chmod {shut:04o} ")), "{dir}: {told}");
+        assert!(!chmod(shut).contains("has mode"), "{dir}");
+    }
     root(&host, &["compact"], 0);
     root(&host, &["user", "disable", "nobody-here"], 67);
     host.start();
@@ -156,7 +169,7 @@ fn verbs_of_root_leave_no_file_that_the_service_cannot_use() {
     }
     fs::remove_file(host.state("htdigest")).unwrap();
     root(&host, &["sweep"], 0);
-    join(&host, "joe");
+    join(&host, "jill");
     host.stop();
 }
 

@@ -250,7 +250,7 @@ fn a_token_is_43_digits_of_base64url_with_two_bits_of_zero() {
         }
         let right = text.len() == 43
             && text.chars().all(|c| alphabet.contains(c))
-            && alphabet.find(text.chars().last().unwrap()).unwrap() % 4 == 0;
+            && alphabet.find(text.chars().last().unwrap()).unwrap().is_multiple_of(4);
         let parsed = Token::parse(text.as_bytes());
         assert_eq!(parsed.is_some(), right);
         if let Some(token) = parsed {

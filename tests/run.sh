@@ -23,6 +23,8 @@ apache2 apache2-bin
 lighttpd lighttpd
 spawn-fcgi spawn-fcgi
 setpriv util-linux
+prlimit util-linux
+strace strace
 systemd-socket-activate systemd
 chromium chromium
 node nodejs

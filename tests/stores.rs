@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use codeb_signup::account::{DisplayName, Email, Realm, Role, Username};
-use codeb_signup::disk::{self, Disk, Handle, Open, RealDisk, Stat};
+use codeb_signup::disk::{Disk, Handle, LockFile, Open, RealDisk, Stat};
 use codeb_signup::secret::{Ha1, Token, TokenId};
 use codeb_signup::store::credentials::{Credentials, Luggage, NewAccount};
 use codeb_signup::store::pickup::Pickup;
@@ -92,7 +92,7 @@ fn a_withdrawal_was_turned_away_like_a_new_caller_while_the_lock_was_stuck() {
     let (token, now) = (new_token(), Utc::now());
     create(&credentials, token, now);
     let lock = scratch.0.join("credentials.lock");
-    let held = disk::lock_path(&RealDisk, &lock, 0o600).unwrap();
+    let held = LockFile::new(&lock, 0o600).lock(&RealDisk).unwrap();
     let (sender, told) = channel();
     std::thread::scope(|scope| {
         // The first one makes the committer wait; the second one meets a queue that is stuck.
@@ -179,4 +179,40 @@ fn a_mail_whose_release_is_not_durable_is_staged_again() {
     disk.0.store(false, Ordering::Relaxed);
     drop(staged);
     assert_eq!((count(&staging), count(&out)), (0, 0));
+}
+
+#[test]
+fn a_view_that_is_older_than_its_group_is_given_to_it() {
+    use std::os::unix::fs::MetadataExt;
+    let scratch = Scratch::new("view-group");
+    drop(scratch.credentials(Duration::from_secs(5), 8));
+    let view = || std::fs::metadata(scratch.0.join("htdigest")).unwrap();
+    // Whoever is not root can give a file to a group of his alone.
+    let root = nix::unistd::geteuid().is_root();
+    let others = nix::unistd::getgroups().unwrap();
+    let other = others.iter().map(|gid| gid.as_raw()).find(|gid| *gid != view().gid());
+    let Some(group) = other.or(root.then_some(4711)) else { return };
+    let (disk, wait) = (Arc::new(RealDisk), Duration::from_secs(5));
+    let later = Credentials::new(disk, &scratch.0, &["htdigest"], Some(group), wait, 8);
+    later.open().unwrap();
+    assert_eq!((view().gid(), view().mode() & 0o777), (group, 0o640));
+}
+
+/// Squid reads a view anew where its time of change is another second than before.
+#[test]
+fn two_changes_of_a_view_within_a_second_are_seen_a_second_later() {
+    let scratch = Scratch::new("view-mtime");
+    let credentials = scratch.credentials(Duration::from_secs(5), 8);
+    let path = scratch.0.join("htdigest");
+    let at = |millis| std::time::UNIX_EPOCH + Duration::from_millis(millis);
+    let changed = || std::fs::metadata(&path).unwrap().modified().unwrap();
+    let look = |millis| {
+        let now = DateTime::from_timestamp_millis(millis).unwrap();
+        credentials.show_view_changes(now).unwrap();
+        changed()
+    };
+    std::fs::File::open(&path).unwrap().set_modified(at(1_800_000_000_250)).unwrap();
+    assert_eq!(look(1_800_000_000_999), at(1_800_000_000_250), "more may come in this second");
+    assert_eq!(look(1_800_000_001_100), at(1_800_000_001_000));
+    assert_eq!(look(1_800_000_009_100), at(1_800_000_001_000), "once");
 }

@@ -67,7 +67,11 @@ fn warnings(config: &Config) -> Vec<Problem> {
 fn of_tenant(tenant: &TenantConfig) -> Vec<(&'static str, Wrong)> {
     let mut warnings = Vec::new();
     warnings.extend(plain_http(&tenant.base_url).map(|wrong| ("base_url", wrong)));
-    warnings.extend(open_to_others(&tenant.state).map(|wrong| ("state", wrong)));
+    warnings.extend(open_to(&tenant.state, OTHERS, 0o710).map(|wrong| ("state", wrong)));
+    let spool = tenant.state.join("spool");
+    for (key, path) in [("state", &spool), ("staging", &tenant.staging)] {
+        warnings.extend(open_to(path, ALL_BUT_OWNER, 0o700).map(|wrong| (key, wrong)));
+    }
     for (key, path) in [("state", &tenant.state), ("staging", &tenant.staging)] {
         let below = key == "staging" && path.starts_with(&tenant.state);
         warnings.extend((!below).then(|| network(path)).flatten().map(|wrong| (key, wrong)));
@@ -90,12 +94,18 @@ fn plain_http(base_url: &str) -> Option<Wrong> {
     Some(Wrong::new(why, "set up TLS in the web server and write https://"))
 }
 
-fn open_to_others(state: &Path) -> Option<Wrong> {
-    const OTHERS: u32 = 0o047;
-    let mode = premises::stat_directory(&RealDisk, state).ok()?.mode;
-    (mode & OTHERS != 0).then(|| {
-        let fix = format!("chmod 0710 {}", state.display());
-        Wrong::new(format!("has mode {mode:04o}: others than its owner can look into it"), fix)
+/// Nobody else may list the state directory or write to it; its group may search it, for the views.
+const OTHERS: u32 = 0o067;
+/// What lies in spool and staging is the service's alone.
+const ALL_BUT_OWNER: u32 = 0o077;
+
+/// A directory whose mode has one of the bits that are `wrong`.
+fn open_to(path: &Path, wrong: u32, right: u32) -> Option<Wrong> {
+    let mode = premises::stat_directory(&RealDisk, path).ok()?.mode;
+    (mode & wrong != 0).then(|| {
+        let fix = format!("chmod {right:04o} {}", path.display());
+        let why = format!("has mode {mode:04o} at {path:?}: others than its owner get into it");
+        Wrong::new(why, fix)
     })
 }
 
@@ -140,7 +150,8 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         for (mode, open) in [(0o700, false), (0o710, false), (0o750, true), (0o711, true)] {
             std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(open_to_others(&dir).is_some(), open, "{mode:o}");
+            assert_eq!(open_to(&dir, OTHERS, 0o710).is_some(), open, "{mode:o}");
+            assert_eq!(open_to(&dir, ALL_BUT_OWNER, 0o700).is_some(), mode != 0o700, "{mode:o}");
         }
         std::fs::remove_dir(dir).unwrap();
     }

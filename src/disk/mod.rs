@@ -8,7 +8,7 @@ mod real;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -97,6 +97,11 @@ pub trait Handle: Send + Sync + fmt::Debug {
     fn unlock(&self) -> io::Result<()>;
     /// Gives the file to a group.
     fn set_group(&self, gid: u32) -> io::Result<()>;
+    /// Sets the last change of the content, in whole seconds since 1970. A disk whose files have no
+    /// readers but this program may leave it out.
+    fn set_mtime(&self, _seconds: u64) -> io::Result<()> {
+        Ok(())
+    }
     /// Sets the permission bits.
     fn set_mode(&self, mode: u32) -> io::Result<()>;
 }
@@ -121,21 +126,51 @@ impl Drop for Locked {
     }
 }
 
-/// Locks the file at `path`, made with `mode` where missing, and blocks until it is ours. What is
-/// locked in the end is what `path` stands for then: whoever renamed another file there while we
-/// waited does not leave us with a dead one.
-pub fn lock_path(disk: &dyn Disk, path: &Path, mode: u32) -> io::Result<Locked> {
-    loop {
-        let handle = disk.open(path, Open::Create(mode))?;
-        handle.lock()?;
-        let locked = Locked { handle };
-        match disk.stat(path) {
-            Ok(stat) if stat.same_file(&locked.handle.stat()?) => return Ok(locked),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+/// A file that is there to be locked. It stays open between two locks, which keeps its inode number
+/// from coming back.
+#[derive(Debug)]
+pub struct LockFile {
+    path: PathBuf,
+    mode: u32,
+    opened: Option<(Arc<dyn Handle>, Stat)>,
+}
+
+impl LockFile {
+    /// The file at `path`, made with `mode` where missing.
+    pub fn new(path: &Path, mode: u32) -> Self {
+        Self { path: path.to_owned(), mode, opened: None }
+    }
+
+    /// Blocks until the lock is ours. What is locked in the end is what the path stands for then:
+    /// whoever renamed another file there while we waited does not leave us with a dead one.
+    pub fn lock(&mut self, disk: &dyn Disk) -> io::Result<Locked> {
+        loop {
+            let (handle, known) = match self.opened.take() {
+                Some(opened) => opened,
+                None => {
+                    let handle = disk.open(&self.path, Open::Create(self.mode))?;
+                    let stat = handle.stat()?;
+                    (handle, stat)
+                }
+            };
+            handle.lock()?;
+            let locked = Locked { handle: handle.clone() };
+            match disk.stat(&self.path) {
+                Ok(stat) if stat.same_file(&known) => {
+                    self.opened = Some((handle, known));
+                    return Ok(locked);
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
     }
+}
+
+/// Locks the file at `path` once: see [`LockFile::lock`].
+pub fn lock_path(disk: &dyn Disk, path: &Path, mode: u32) -> io::Result<Locked> {
+    LockFile::new(path, mode).lock(disk)
 }
 
 /// Locks `handle` within `wait`, or fails with `TimedOut`. For files whose lock is held for

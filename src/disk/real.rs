@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -156,6 +157,10 @@ impl Handle for RealHandle {
         std::os::unix::fs::fchown(&self.0, None, Some(gid))
     }
 
+    fn set_mtime(&self, seconds: u64) -> io::Result<()> {
+        self.0.set_modified(UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+
     fn set_mode(&self, mode: u32) -> io::Result<()> {
         self.0.set_permissions(std::fs::Permissions::from_mode(mode))
     }
@@ -163,7 +168,7 @@ impl Handle for RealHandle {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{lock_holder, lock_path};
+    use super::super::{LockFile, lock_holder};
     use super::*;
 
     fn scratch(name: &str) -> std::path::PathBuf {
@@ -186,12 +191,17 @@ mod tests {
     fn separately_opened_handles_exclude_each_other_and_the_holder_is_named() {
         let dir = scratch("lock");
         let path = dir.join("credentials.lock");
-        let held = lock_path(&RealDisk, &path, 0o600).unwrap();
+        let mut file = LockFile::new(&path, 0o600);
+        let held = file.lock(&RealDisk).unwrap();
         let other = RealDisk.open(&path, Open::Write).unwrap();
         assert!(!other.try_lock().unwrap());
         assert_eq!(lock_holder(&path), Some(std::process::id()));
         drop(held);
         assert!(other.try_lock().unwrap());
+        other.unlock().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        drop(file.lock(&RealDisk).unwrap());
+        assert!(path.exists(), "what is locked is what the path stands for");
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -152,8 +152,13 @@ fn release_mail(
         }
         Err(failed) => {
             let (fault, staged) = *failed;
+            let stays = !staged.is_here();
             let attempt = Attempt { staged, captcha, place };
-            call.tenant.credentials.withdraw(user, token, attempt)?;
+            if stays {
+                Box::new(attempt).leave();
+            } else {
+                call.tenant.credentials.withdraw(user, token, attempt)?;
+            }
             Err(fault)
         }
     }

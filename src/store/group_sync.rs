@@ -18,6 +18,8 @@ pub struct GroupSync {
 
 #[derive(Debug, Default)]
 struct State {
+    /// How many callers wait for the end of the running sync.
+    waiting: usize,
     /// How many syncs were begun, and ended.
     begun: u64,
     ended: u64,
@@ -39,7 +41,9 @@ impl GroupSync {
         let wanted = state.begun + 1;
         while state.ended < wanted {
             if state.begun > state.ended {
+                state.waiting += 1;
                 state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.waiting -= 1;
                 continue;
             }
             state.begun += 1;
@@ -52,7 +56,10 @@ impl GroupSync {
                 state.failed = number;
                 state.error = error.raw_os_error();
             }
-            self.ended.notify_all();
+            // Waking nobody would still cost a system call.
+            if state.waiting > 0 {
+                self.ended.notify_all();
+            }
         }
         match state.failed >= wanted {
             true => {

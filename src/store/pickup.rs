@@ -171,24 +171,35 @@ impl Pickup {
 }
 
 impl Staged {
-    /// Moves the mail to the pickup directory, durably (state S3). On an error it is back in the
-    /// staging directory, or never left it, and `self` comes back with the fault.
+    /// Moves the mail to the pickup directory, durably (state S3). On an error `self` comes back
+    /// with the fault: [`Staged::is_here`] tells whether the mail does too.
     pub fn release(mut self) -> Result<(), Box<(Fault, Self)>> {
         let pickup = self.pickup.clone();
-        let to = pickup.pickup.join(&self.name);
-        if let Err(cause) = pickup.disk.rename(&pickup.staging.join(&self.name), &to) {
+        let (from, to) = (pickup.staging.join(&self.name), pickup.pickup.join(&self.name));
+        if let Err(cause) = pickup.disk.rename(&from, &to) {
             return Err(Box::new((Fault::new("move a mail to", &pickup.pickup, cause), self)));
         }
-        self.done = true;
-        let Err(cause) = pickup.pickup_sync.sync() else { return Ok(()) };
-        match pickup.disk.rename(&to, &pickup.staging.join(&self.name)) {
+        let Err(cause) = pickup.pickup_sync.sync() else {
+            self.done = true;
+            return Ok(());
+        };
+        match pickup.disk.rename(&to, &from) {
             // The SMTP service was faster: the mail is on its way.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            // As long as it is staged, a process that is killed now leaves it to the sweep.
-            Ok(()) => self.done = false,
-            Err(_) => drop(pickup.disk.unlink(&to)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.done = true;
+                return Ok(());
+            }
+            // The account goes next, and a power cut must not leave its mail without it.
+            Ok(()) => drop(pickup.pickup_sync.sync()),
+            Err(_) => self.done = true,
         }
         Err(Box::new((Fault::new("make a mail durable in", &pickup.pickup, cause), self)))
+    }
+
+    /// Whether the mail is in the staging directory; otherwise it is in the pickup directory and
+    /// could not be taken back, so its account must stay.
+    pub fn is_here(&self) -> bool {
+        !self.done
     }
 
     /// Leaves the mail where it is, for the sweep to decide on: what is known of its account is too

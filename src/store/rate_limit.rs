@@ -20,6 +20,9 @@ const WINDOW_MS: u64 = 3_600_000;
 /// How much later than a request another one may have begun that took its place first: `now` is
 /// read before the file's lock is waited for.
 const OVERTAKEN_MS: u64 = 60_000;
+/// Places of a client in one bucket of the spool file, which holds four times as many for all of
+/// its clients; a client that may have more has buckets of its own for them.
+const IN_BUCKET: usize = 64;
 
 /// The places of all clients.
 #[derive(Debug)]
@@ -47,7 +50,19 @@ impl RateLimit {
 
     /// Takes a place for `client` at `now` (milliseconds since 1970).
     pub fn take(&self, client: IpAddr, now: u64) -> Result<Place, Fault> {
-        let key = key_of(client);
+        let mut shortest = WINDOW;
+        for (first, number) in (0..self.per_window).step_by(IN_BUCKET).zip(0_u16..) {
+            let most = (self.per_window - first).min(IN_BUCKET);
+            match self.take_in(key_of(client, number), most, now)? {
+                Place::Full(wait) => shortest = shortest.min(wait),
+                taken => return Ok(taken),
+            }
+        }
+        Ok(Place::Full(shortest))
+    }
+
+    /// Takes one of the `most` places of a key.
+    fn take_in(&self, key: Vec<u8>, most: usize, now: u64) -> Result<Place, Fault> {
         let taken = self.slots.with(&key, now, |bucket, id| {
             // A place that frees much later than a window from now was taken before the clock was
             // stepped back; it does not count, or its client would wait for a day.
@@ -55,16 +70,12 @@ impl RateLimit {
                 .map(|(_, slot)| slot.until)
                 .filter(|&until| until <= now + WINDOW_MS + OVERTAKEN_MS)
                 .collect();
-            if ends.len() >= self.per_window {
+            if ends.len() >= most {
                 ends.sort_unstable();
-                let free_at = ends[ends.len() - self.per_window];
+                let free_at = ends[ends.len() - most];
                 return Ok(Err(wait_until(free_at, now)));
             }
-            let Some(number) = bucket.free() else {
-                // Where the limit is set higher than a bucket is large, the bucket is the limit.
-                let first = ends.iter().min().ok_or_else(full)?;
-                return Ok(Err(wait_until(*first, now)));
-            };
+            let number = bucket.free().ok_or_else(full)?;
             let slot = Slot { id, until: now + WINDOW_MS, uses: 1, held: true };
             bucket.put(number, slot)?;
             Ok(Ok((number, slot)))
@@ -88,12 +99,17 @@ fn wait_until(end: u64, now: u64) -> Duration {
     Duration::from_secs(end.saturating_sub(now).min(WINDOW_MS).div_ceil(1000).max(1))
 }
 
-/// An IPv4 address, or the first 64 bits of an IPv6 one.
-fn key_of(client: IpAddr) -> Vec<u8> {
-    match client.to_canonical() {
+/// An IPv4 address, or the first 64 bits of an IPv6 one; with the number of the bucket behind it,
+/// unless it is the first.
+fn key_of(client: IpAddr, bucket: u16) -> Vec<u8> {
+    let mut key = match client.to_canonical() {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets()[..8].to_vec(),
+    };
+    if bucket > 0 {
+        key.extend(bucket.to_be_bytes());
     }
+    key
 }
 
 #[cfg(test)]
@@ -102,28 +118,14 @@ mod tests {
     use crate::disk::RealDisk;
 
     fn limit(name: &str) -> (RateLimit, std::path::PathBuf) {
+        limit_of(3, name)
+    }
+
+    fn limit_of(per_window: u32, name: &str) -> (RateLimit, std::path::PathBuf) {
         let dir = std::env::temp_dir().join(format!("codeb-rate-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let file = dir.join("rate");
-        (RateLimit::new(Arc::new(RealDisk), &file, 3, Duration::from_secs(1)), dir)
-    }
-
-    #[test]
-    fn a_client_that_fills_its_bucket_is_told_to_wait() {
-        let dir = std::env::temp_dir().join(format!("codeb-rate-bucket-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let wait = Duration::from_secs(1);
-        let limit = RateLimit::new(Arc::new(RealDisk), &dir.join("rate"), 10_000, wait);
-        let client: IpAddr = [192, 0, 2, 1].into();
-        let places = (0..1000).map_while(|_| match limit.take(client, 1_000_000).unwrap() {
-            Place::Taken(claim) => Some(claim.keep()),
-            Place::Full(wait) => {
-                assert_eq!(wait, WINDOW);
-                None
-            }
-        });
-        assert_eq!(places.count(), 256, "a bucket");
-        std::fs::remove_dir_all(dir).unwrap();
+        (RateLimit::new(Arc::new(RealDisk), &file, per_window, Duration::from_secs(1)), dir)
     }
 
     fn taken(place: Place) -> Claim {
@@ -147,6 +149,23 @@ mod tests {
         }
         taken(limit.take(client, start + 3_600_000).unwrap()).keep();
         assert!(matches!(limit.take(client, start + 3_600_500).unwrap(), Place::Full(_)));
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_school_may_have_more_places_than_a_bucket_holds() {
+        let (limit, dir) = limit_of(300, "school");
+        let client = "192.0.2.7".parse().unwrap();
+        let start = 1_700_000_000_000;
+        for n in 0..300 {
+            taken(limit.take(client, start + n * 1000).unwrap()).keep();
+        }
+        match limit.take(client, start + 300_000).unwrap() {
+            Place::Full(wait) => assert_eq!(wait, Duration::from_secs(3300)),
+            Place::Taken(_) => panic!("one place too many"),
+        }
+        taken(limit.take(client, start + 3_600_000).unwrap()).keep();
+        assert!(matches!(limit.take(client, start + 3_600_000).unwrap(), Place::Full(_)));
         std::fs::remove_dir_all(dir).unwrap();
     }
 

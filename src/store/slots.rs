@@ -16,10 +16,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::disk::{self, Disk, Handle, Locked, Open};
+use crate::disk::{self, Disk, Handle, Locked, Open, Stat};
 use crate::error::Fault;
 
 /// Size of a bucket and of the header: a page, so that a slot never spans two.
@@ -51,13 +51,12 @@ pub struct Slots {
     wait: Duration,
     synced: bool,
     open: Mutex<Option<Opened>>,
+    /// Claims that could not be given back yet.
+    owed: Mutex<Vec<Return>>,
 }
 
-#[derive(Debug, Clone)]
-struct Opened {
-    handle: Arc<dyn Handle>,
-    salt: [u8; 16],
-}
+/// A file that was opened, and what it is; while it is open, its inode number does not come back.
+type Opened = (Arc<dyn Handle>, Stat);
 
 /// One slot, as its bytes say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,8 +141,8 @@ impl Slots {
         wait: Duration,
         synced: bool,
     ) -> Self {
-        let open = Mutex::new(None);
-        Self { disk, path: path.to_owned(), longest_life, wait, synced, open }
+        let (open, owed) = Default::default();
+        Self { disk, path: path.to_owned(), longest_life, wait, synced, open, owed }
     }
 
     /// The file.
@@ -168,8 +167,29 @@ impl Slots {
     }
 
     /// Calls `change` with the bucket that `key` falls into, and with the key's id, while the file
-    /// is locked. `now` is in milliseconds since 1970.
+    /// is locked. `now` is in milliseconds since 1970. What is owed since a fault is given back
+    /// first.
     pub fn with<T>(
+        &self,
+        key: &[u8],
+        now: u64,
+        change: impl FnOnce(&mut Bucket, u64) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            let Some(owed) = self.owed().pop() else { break };
+            if let Err(error) = owed.give_back(self) {
+                self.owed().push(owed);
+                return Err(error);
+            }
+        }
+        self.change(key, now, change)
+    }
+
+    fn owed(&self) -> MutexGuard<'_, Vec<Return>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(
         &self,
         key: &[u8],
         now: u64,
@@ -177,13 +197,15 @@ impl Slots {
     ) -> io::Result<T> {
         // Threads exclude each other here, processes by flock: threads that share a descriptor
         // would all hold its lock.
+        let called = Instant::now();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let (opened, locked) = self.lock(&mut open)?;
-        let id = id_of(&opened.salt, key);
+        let locked = self.lock(&mut open, called)?;
+        // Read each time: two processes with two salts would not see each other's claims.
+        let id = id_of(&salt(locked.handle().as_ref())?, key);
         let offset = PAGE as u64 * (1 + id % BUCKETS);
         let mut page = [0; PAGE];
         // A bucket behind the end of the file is one that nobody wrote: zeros.
-        opened.handle.read_at(&mut page, offset)?;
+        locked.handle().read_at(&mut page, offset)?;
         let slots = page.chunks_exact(SLOT).map(Slot::decode).collect();
         let life = self.longest_life + CLOCK_STEP;
         let rubbish = now.saturating_add(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
@@ -196,41 +218,44 @@ impl Slots {
     /// nobody wrote meanwhile, as far as the file's time of change tells that.
     pub fn prune(&self, now: u64) -> io::Result<bool> {
         let (handle, before) = {
+            let called = Instant::now();
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            let (opened, _locked) = self.lock(&mut open)?;
-            let stat = opened.handle.stat()?;
-            (opened.handle, stat)
+            let locked = self.lock(&mut open, called)?;
+            (locked.handle().clone(), locked.handle().stat()?)
         };
         let settled = i128::from(now) * 1_000_000 - before.mtime > UNCERTAIN.as_nanos() as i128;
         if before.len <= PAGE as u64 || !settled || any_live(handle.as_ref(), before.len, now)? {
             return Ok(false);
         }
+        let called = Instant::now();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let (opened, _locked) = self.lock(&mut open)?;
-        if opened.handle.stat()? != before {
+        let locked = self.lock(&mut open, called)?;
+        if locked.handle().stat()? != before {
             return Ok(false);
         }
-        opened.handle.set_len(PAGE as u64)?;
+        locked.handle().set_len(PAGE as u64)?;
         Ok(true)
     }
 
-    /// The file, opened and locked; opened anew where the path stands for another one by now.
-    fn lock(&self, open: &mut Option<Opened>) -> io::Result<(Opened, Locked)> {
+    /// The file, opened and locked; opened anew where the path stands for another one by now. What
+    /// a caller waited for other threads since `called` is taken off its wait: where somebody sits
+    /// on the lock, they would else wait one after the other.
+    fn lock(&self, open: &mut Option<Opened>, called: Instant) -> io::Result<Locked> {
         loop {
-            if let Some(opened) = open.as_ref() {
-                let locked = disk::lock_within(&opened.handle, self.wait)?;
-                match self.disk.stat(&self.path) {
-                    Ok(stat) if stat.same_file(&opened.handle.stat()?) => {
-                        return Ok((opened.clone(), locked));
-                    }
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => *open = None,
+            let (handle, known) = match open {
+                Some(opened) => opened,
+                None => {
+                    let handle = self.disk.open(&self.path, Open::Create(0o600))?;
+                    let stat = handle.stat()?;
+                    open.insert((handle, stat))
                 }
+            };
+            let locked = disk::lock_within(handle, self.wait.saturating_sub(called.elapsed()))?;
+            match self.disk.stat(&self.path) {
+                Ok(stat) if stat.same_file(known) => return Ok(locked),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => *open = None,
             }
-            let handle = self.disk.open(&self.path, Open::Create(0o600))?;
-            let _locked = disk::lock_within(&handle, self.wait)?;
-            let salt = header(handle.as_ref())?;
-            *open = Some(Opened { handle, salt });
         }
     }
 }
@@ -254,7 +279,7 @@ fn any_live(handle: &dyn Handle, len: u64, now: u64) -> io::Result<bool> {
 }
 
 /// The salt in the file's header; a file without a whole header begins anew.
-fn header(handle: &dyn Handle) -> io::Result<[u8; 16]> {
+fn salt(handle: &dyn Handle) -> io::Result<[u8; 16]> {
     let mut head = [0; 32];
     handle.read_at(&mut head, 0)?;
     let mut salt = [0; 16];
@@ -283,16 +308,23 @@ fn id_of(salt: &[u8; 16], key: &[u8]) -> u64 {
 #[derive(Debug)]
 pub struct Claim {
     slots: Arc<Slots>,
+    /// `None` once it is kept.
+    due: Option<Return>,
+}
+
+/// How a claim is given back.
+#[derive(Debug)]
+struct Return {
     key: Vec<u8>,
     number: usize,
     held: Slot,
-    /// What the slot becomes when the claim is given back; `None` frees it.
+    /// What the slot becomes; `None` frees it.
     given_back: Option<Slot>,
-    kept: bool,
 }
 
 impl Claim {
-    /// Holds `held`, which stands at `number` in the bucket of `key`.
+    /// Holds `held`, which stands at `number` in the bucket of `key`; given back it becomes
+    /// `given_back`, or free.
     pub fn new(
         slots: &Arc<Slots>,
         key: &[u8],
@@ -300,18 +332,20 @@ impl Claim {
         held: Slot,
         given_back: Option<Slot>,
     ) -> Self {
-        let slots = slots.clone();
-        Self { slots, key: key.to_vec(), number, held, given_back, kept: false }
+        let due = Return { key: key.to_vec(), number, held, given_back };
+        Self { slots: slots.clone(), due: Some(due) }
     }
 
     /// The account was made: the slot stays held until it expires.
     pub fn keep(mut self) {
-        self.kept = true;
+        self.due = None;
     }
+}
 
-    fn give_back(&self) -> io::Result<()> {
+impl Return {
+    fn give_back(&self, slots: &Slots) -> io::Result<()> {
         // A time at which every slot is live: what was written must be found again.
-        self.slots.with(&self.key, 0, |bucket, _| {
+        slots.change(&self.key, 0, |bucket, _| {
             let Some(&slot) = bucket.slots.get(self.number) else { return Ok(()) };
             if slot.id != self.held.id || slot.until != self.held.until {
                 return Ok(());
@@ -325,13 +359,59 @@ impl Claim {
 }
 
 impl Drop for Claim {
+    /// Gives the slot back. Where that fails, the next claim in this process tries again first.
     fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
-        if let Err(cause) = self.give_back() {
+        let Some(due) = self.due.take() else { return };
+        if let Err(cause) = due.give_back(&self.slots) {
+            self.slots.owed().push(due);
             let fault = self.slots.fault("give a claim back in", cause);
             crate::log::event(crate::log::Level::Error, "spool").field("fault", fault).emit();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+
+    const WAIT: Duration = Duration::from_millis(300);
+
+    fn slots(name: &str) -> (Slots, PathBuf) {
+        let dir = std::env::temp_dir().join(format!("codeb-slots-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        (Slots::new(Arc::new(RealDisk), &dir.join("rate"), WAIT, WAIT, false), dir)
+    }
+
+    #[test]
+    fn threads_do_not_wait_one_after_the_other_for_a_lock_that_somebody_sits_on() {
+        let (slots, dir) = slots("stuck");
+        slots.with(b"a", 1, |_, _| Ok(())).unwrap();
+        let holder = RealDisk.open(&dir.join("rate"), Open::Write).unwrap();
+        assert!(holder.try_lock().unwrap());
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    let stuck = slots.with(b"a", 1, |_, _| Ok(())).unwrap_err();
+                    assert_eq!(stuck.kind(), io::ErrorKind::TimedOut);
+                });
+            }
+        });
+        assert!(started.elapsed() < 8 * WAIT, "a bound that sixteen waits in a row exceed");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn processes_agree_on_a_file_that_somebody_emptied_in_place() {
+        let (one, dir) = slots("emptied");
+        let id = |slots: &Slots| slots.with(b"client", 1, |_, id| Ok(id)).unwrap();
+        let before = id(&one);
+        std::fs::write(one.path(), "").unwrap();
+        let later = Slots::new(Arc::new(RealDisk), one.path(), WAIT, WAIT, false);
+        assert_eq!(id(&later), id(&one));
+        assert_ne!(id(&one), before, "its salt went with the rest");
+        std::fs::remove_dir_all(dir).unwrap();
     }
 }

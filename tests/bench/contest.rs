@@ -374,7 +374,8 @@ impl Contest<'_> {
         let turn = self.effort.turn;
         let seconds = self.seconds();
         let mut lines = Vec::new();
-        let measures: [(&str, &'static str, Box<dyn Fn(&Site) -> f64>); 4] = [
+        type Measure<'a> = Box<dyn Fn(&Site) -> f64 + 'a>;
+        let measures: [(&str, &'static str, Measure<'_>); 4] = [
             ("sign-up, C=8", "flows/s", Box::new(|site| site.sign_ups(8, turn).per_second)),
             (
                 "activation, C=8",

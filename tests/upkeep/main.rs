@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
+use codeb_signup::disk::LockFile;
 use codeb_signup::secret::Token;
 use codeb_signup::store::credentials::NotMade;
 use codeb_signup::upkeep;
@@ -174,7 +175,7 @@ fn one_process_sweeps_at_a_time() {
     let site = Site::new("turn");
     let tenant = site.tenant();
     let lock = site.dir().join("state/sweep.lock");
-    let held = codeb_signup::disk::lock_path(tenant.disk.as_ref(), &lock, 0o600).unwrap();
+    let held = LockFile::new(&lock, 0o600).lock(tenant.disk.as_ref()).unwrap();
     assert!(upkeep::sweep(&tenant, Utc::now()).unwrap().is_none());
     drop(held);
     assert!(upkeep::sweep(&tenant, Utc::now()).unwrap().is_some());
@@ -208,10 +209,14 @@ fn a_spool_file_is_emptied_once_nothing_in_it_counts() {
 fn what_a_killed_compaction_left_is_deleted() {
     let site = Site::new("leftover");
     let tenant = site.tenant();
-    for name in ["credentials.compact", "credentials.new", "htdigest.new"] {
+    for name in ["credentials.compact", "credentials.rewritten", "htdigest.new"] {
         std::fs::write(site.dir().join("state").join(name), "joe").unwrap();
     }
+    // What an operator prepares before he takes the lock is his.
+    std::fs::write(site.dir().join("state/credentials.new"), "joe").unwrap();
     upkeep::sweep(&tenant, Utc::now()).unwrap().unwrap();
     let names = site.names_in("state");
-    assert!(!names.iter().any(|n| n.ends_with(".compact") || n.ends_with(".new")), "{names:?}");
+    let left = |end: &str| names.iter().any(|name| name.ends_with(end));
+    assert!(!left(".compact") && !left(".rewritten") && !left("htdigest.new"), "{names:?}");
+    assert!(left("credentials.new"), "{names:?}");
 }

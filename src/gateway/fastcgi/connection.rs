@@ -186,6 +186,8 @@ impl Connection {
                 Step::HangUp => state.closing = true,
                 Step::Ready { id, request, keep } => {
                     answered = true;
+                    // It has arrived: what its answer takes is not the peer's time.
+                    self.deadline.clear();
                     let mut response = guard::answer(look.handler, request);
                     record::push_answer(output, id, &response);
                     state.afters.extend(response.take_after());
@@ -282,4 +284,47 @@ impl Deadline {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::sync::OnceLock;
+
+    use super::*;
+    use crate::http::{Request, Response};
+
+    /// Notes whether the connection had a deadline while its request was answered.
+    struct Witness(OnceLock<(Arc<Connection>, AtomicBool)>);
+
+    impl Handler for Witness {
+        fn handle(&self, _: Request) -> Response {
+            let (connection, had_deadline) = self.0.get().unwrap();
+            had_deadline.store(connection.deadline.is_set(), Ordering::Release);
+            Response::empty(204)
+        }
+    }
+
+    #[test]
+    fn a_request_that_came_in_pieces_is_not_cut_off_while_it_is_answered() {
+        let (mut peer, ours) = UnixStream::pair().unwrap();
+        let connection = Arc::new(Connection::new(Stream::Unix(ours), &Arc::default(), 1));
+        let witness = Witness(OnceLock::new());
+        witness.0.set((connection.clone(), AtomicBool::new(true))).unwrap();
+        let started = Instant::now();
+        let mut buffers = Buffers::new();
+        let mut look = |expected| {
+            let (buffers, afters) = (&mut buffers, &mut Vec::new());
+            let mut look = Look { handler: &witness, buffers, afters, started };
+            assert_eq!(connection.look(false, &mut look), expected);
+        };
+        let begin = [1, 1, 0, 1, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        peer.write_all(&begin).unwrap();
+        look(Verdict::AwaitInput);
+        assert!(connection.deadline.is_set(), "the peer owes the rest");
+        peer.write_all(&[1, 4, 0, 1, 0, 0, 0, 0, 1, 5, 0, 1, 0, 0, 0, 0]).unwrap();
+        look(Verdict::Close);
+        assert!(!witness.0.get().unwrap().1.load(Ordering::Acquire));
+    }
 }

@@ -15,15 +15,16 @@ use std::time::{Duration, Instant};
 use super::change::{Change, Outcome, Plan, Planned};
 use super::core::Core;
 use super::hold::{Failed, Hold, Writer};
-use crate::disk::{self, Disk, Locked};
+use crate::disk::{self, Disk, LockFile, Locked};
 use crate::error::Fault;
 use crate::log;
 
 /// Changes that one batch takes at most; the rest waits for the next.
 const BATCH: usize = 256;
-/// A batch that takes longer than this is stuck, and no more than the allowed number of callers
-/// waits behind it.
-const STUCK: Duration = Duration::from_secs(1);
+/// A batch that takes longer than this part of the wait for the lock is stuck, and no more than the
+/// allowed number of callers waits behind it. A compaction of a few hundred megabytes takes less than
+/// a quarter of the default wait.
+const STUCK_PART: u32 = 4;
 
 /// What goes along with a change: dropped once the account is known not to be there, left where it
 /// is when that is not known.
@@ -157,7 +158,8 @@ impl Committer {
         let state = Mutex::new(State::Queued(luggage));
         let job = Arc::new(Job { change, state, ended: Condvar::new() });
         let mut queue = lock(&self.shared.queue);
-        let stuck = queue.busy_since.is_some_and(|since| since.elapsed() > STUCK);
+        let stuck =
+            queue.busy_since.is_some_and(|since| since.elapsed() > self.lock_wait / STUCK_PART);
         if stuck && queue.jobs.len() >= self.waiters && !job.must_be_done() {
             drop(queue);
             return Err(self.shared.stuck_fault());
@@ -295,8 +297,9 @@ impl Job {
 
 impl Shared {
     fn run(&self, mut writer: Writer) {
+        let mut lock_file = LockFile::new(&self.lock_path, 0o600);
         while self.wait_for_work() {
-            if let Err(fault) = self.batch(&mut writer) {
+            if let Err(fault) = self.batch(&mut writer, &mut lock_file) {
                 // Whoever is in the queue by now waits for nothing else: a lock that cannot be
                 // had at all is everybody's answer.
                 log_fault(&fault);
@@ -320,8 +323,8 @@ impl Shared {
         true
     }
 
-    fn batch(&self, writer: &mut Writer) -> Result<(), Fault> {
-        let locked = self.lock_caught_up(writer)?;
+    fn batch(&self, writer: &mut Writer, lock_file: &mut LockFile) -> Result<(), Fault> {
+        let locked = self.lock_caught_up(writer, lock_file)?;
         self.has_lock.store(true, Ordering::Relaxed);
         let jobs = self.take_jobs(BATCH);
         let mut core = lock(&self.core);
@@ -340,7 +343,7 @@ impl Shared {
 
     /// The lock, with the index up to date. Reading what is new happens without the lock, even
     /// where another file took the place of the old one while the lock was waited for.
-    fn lock_caught_up(&self, writer: &Writer) -> Result<Locked, Fault> {
+    fn lock_caught_up(&self, writer: &Writer, lock_file: &mut LockFile) -> Result<Locked, Fault> {
         for last in [false, false, true] {
             if let Err(fault) = lock(&self.core).refresh()
                 && writer.is_prepared()
@@ -348,7 +351,8 @@ impl Shared {
                 return Err(fault);
             }
             lock(&self.queue).busy_since.get_or_insert_with(Instant::now);
-            let locked = disk::lock_path(self.disk.as_ref(), &self.lock_path, 0o600)
+            let locked = lock_file
+                .lock(self.disk.as_ref())
                 .map_err(|cause| Fault::new("lock", &self.lock_path, cause))?;
             if last || lock(&self.core).is_current() {
                 return Ok(locked);
@@ -371,7 +375,7 @@ impl Shared {
         let (mut ended, mut planned) = (Vec::new(), Vec::new());
         for job in jobs {
             let tended = match job.change {
-                Change::Settle => hold.clear_leftovers().map(|()| true),
+                Change::Settle => hold.settle().map(|()| true),
                 Change::Reconcile => hold.reconcile(&mut core).map(|rebuilt| rebuilt > 0),
                 _ => Ok(true),
             };

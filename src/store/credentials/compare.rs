@@ -1,16 +1,17 @@
 //! Whether the views are what the file says, found out without the lock.
 //!
 //! File and views are read while others change them, so a difference may be one that a batch is just
-//! about to close. Names fall into buckets; for each a sum tells whether the lines of file and view
-//! are the same. A view differs when one bucket does every time that it is looked at.
+//! about to close. Lines fall into buckets; for each a sum tells whether those of file and view are
+//! the same. A view differs when one bucket does every time that it is looked at. A line that a
+//! later one of its name outranks is a difference as well: a batch takes it out, a power cut may
+//! bring it back.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::time::Duration;
 
 use super::line::{ENABLED, Line};
-use super::view::{self, name_of};
 use super::{Credentials, scan};
 use crate::disk::Open;
 use crate::error::Fault;
@@ -23,7 +24,8 @@ const LOOKS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Credentials {
-    /// Whether a view is missing or not what the file says, as far as can be told without the lock.
+    /// Whether a view is missing or not what the file says, or a line outranked, as far as can be
+    /// told without the lock.
     pub(super) fn views_differ(&self) -> Result<bool, Fault> {
         for view in &self.views {
             let mut differing = self.differing(view)?;
@@ -45,14 +47,16 @@ impl Credentials {
     /// The buckets in which the view at `path` is not what the file says.
     fn differing(&self, path: &std::path::Path) -> Result<HashSet<usize>, Fault> {
         let mut sums = vec![0_u64; BUCKETS];
+        let mut outranked = false;
         let file = self.lock_core().refresh()?.handle;
         scan::lines(file.as_ref(), 0, |offset, bytes| {
-            if let Line::Account(account) = Line::parse(bytes)
-                && account.disabled == ENABLED
-                && self.lock_core().counts(account.user, offset)?
-            {
-                let line = view::line_of(&account);
-                add(&mut sums, account.user, line.trim_end().as_bytes(), u64::wrapping_add);
+            let Line::Account(account) = Line::parse(bytes) else { return Ok(true) };
+            if !self.lock_core().counts(account.user, offset)? {
+                outranked = true;
+            } else if account.disabled == ENABLED {
+                let ha1 = account.ha1.to_ascii_lowercase();
+                let line = [account.user, ":", account.realm, ":", &ha1];
+                add(&mut sums, line.map(str::as_bytes), u64::wrapping_add);
             }
             Ok(true)
         })
@@ -60,7 +64,7 @@ impl Credentials {
         let read = self.disk.open(path, Open::Read).and_then(|view| {
             scan::lines(view.as_ref(), 0, |_, line| {
                 if !line.is_empty() && line[0] != b'#' {
-                    add(&mut sums, name_of(line).unwrap_or(""), line, u64::wrapping_sub);
+                    add(&mut sums, [line], u64::wrapping_sub);
                 }
                 Ok(true)
             })
@@ -69,18 +73,17 @@ impl Credentials {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::from([0])),
             read => read.map_err(|cause| Fault::new("read", path, cause))?,
         };
-        Ok(sums.iter().enumerate().filter(|(_, sum)| **sum != 0).map(|(at, _)| at).collect())
+        let differing = sums.iter().enumerate().filter(|(_, sum)| **sum != 0).map(|(at, _)| at);
+        Ok(differing.chain(outranked.then_some(BUCKETS)).collect())
     }
 }
 
-/// Adds the hash of a line to the sum of its name's bucket, or takes it off.
-fn add(sums: &mut [u64], name: &str, line: &[u8], combine: fn(u64, u64) -> u64) {
-    let hash = |what: &[u8]| {
-        let mut hasher = DefaultHasher::new();
-        what.hash(&mut hasher);
-        hasher.finish()
-    };
-    if let Some(sum) = sums.get_mut(hash(name.as_bytes()) as usize % BUCKETS) {
-        *sum = combine(*sum, hash(line));
+/// Adds the hash of a line to the sum of its bucket, or takes it off. The line may come in pieces.
+fn add<const N: usize>(sums: &mut [u64], line: [&[u8]; N], combine: fn(u64, u64) -> u64) {
+    let mut hasher = DefaultHasher::new();
+    line.iter().for_each(|piece| hasher.write(piece));
+    let hash = hasher.finish();
+    if let Some(sum) = sums.get_mut(hash as usize % BUCKETS) {
+        *sum = combine(*sum, hash);
     }
 }

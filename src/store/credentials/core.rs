@@ -69,6 +69,8 @@ impl Found {
 pub struct Whole {
     /// The file.
     pub handle: Arc<dyn Handle>,
+    /// Its inode number.
+    pub inode: u64,
     /// Where its last whole line ends.
     pub end: u64,
     /// Its length.
@@ -111,10 +113,11 @@ impl Core {
 
     fn try_refresh(&mut self) -> io::Result<Whole> {
         let stat = self.disk.stat(&self.path)?;
-        let handle = match &self.opened {
-            Some((handle, known)) if known.same_file(&stat) => handle.clone(),
+        let (handle, Stat { ino: inode, len, .. }) = match &self.opened {
+            Some((handle, known)) if known.same_file(&stat) => (handle.clone(), stat),
             _ => {
                 let handle = self.disk.open(&self.path, Open::Write)?;
+                let stat = handle.stat()?;
                 if self.opened.is_some() {
                     log::event(log::Level::Info, "credentials")
                         .field("outcome", "replaced")
@@ -123,15 +126,14 @@ impl Core {
                         .emit();
                 }
                 self.forget();
-                self.opened = Some((handle.clone(), handle.stat()?));
+                self.opened = Some((handle.clone(), stat));
                 self.is_new = true;
-                handle
+                (handle, stat)
             }
         };
-        let len = handle.stat()?.len;
         let from = self.find_back(handle.as_ref(), len)?;
-        let end = if from < len { self.read_on(handle.as_ref(), from)? } else { from };
-        Ok(Whole { handle, end, len })
+        let end = if from < len { self.read_on(handle.as_ref(), from, len)? } else { from };
+        Ok(Whole { handle, inode, end, len })
     }
 
     /// Whether the path stands for the file that the index is of, or for none.
@@ -187,9 +189,9 @@ impl Core {
         self.damaged.clear();
     }
 
-    fn read_on(&mut self, handle: &dyn Handle, from: u64) -> io::Result<u64> {
+    fn read_on(&mut self, handle: &dyn Handle, from: u64, len: u64) -> io::Result<u64> {
         let (mut foreign, mut first_foreign) = (0_u64, 0);
-        let end = scan::lines(handle, from, |offset, bytes| {
+        let end = scan::lines_before(handle, from, len, |offset, bytes| {
             match Line::parse(bytes) {
                 Line::Account(account) => self.note(offset, &account),
                 Line::Comment => {}
@@ -199,10 +201,10 @@ impl Core {
                     foreign += 1;
                 }
             }
-            if self.marks.len() == MARKS {
-                self.marks.pop_front();
-            }
-            let text = bytes[..bytes.len().min(LINE_MAX)].to_vec();
+            let oldest = if self.marks.len() == MARKS { self.marks.pop_front() } else { None };
+            let mut text = oldest.map(|mark| mark.text).unwrap_or_default();
+            text.clear();
+            text.extend_from_slice(&bytes[..bytes.len().min(LINE_MAX)]);
             self.marks.push_back(Mark { offset, end: offset + bytes.len() as u64 + 1, text });
             Ok(true)
         })?;
@@ -260,7 +262,8 @@ impl Core {
 
     /// Whether the live line at `offset` is the one that counts for `user`.
     pub fn counts(&self, user: &str, offset: u64) -> io::Result<bool> {
-        if self.names.candidates(user.as_bytes()) == [offset] {
+        let is_known = self.marks.back().is_some_and(|last| offset < last.end);
+        if is_known && self.names.is_unique(user.as_bytes()) {
             return Ok(true);
         }
         let found = self.find_user(user).map_err(io::Error::other)?;
@@ -280,15 +283,15 @@ impl Mark {
     /// than one byte may not differ: after a failed write that was undone, the same name may stand
     /// in the same place with another token.
     fn stands(&self, handle: &dyn Handle) -> io::Result<bool> {
-        let mut now = vec![0; (self.end - self.offset) as usize];
-        let read = handle.read_at(&mut now, self.offset)?;
-        let whole = read == now.len() && now.ends_with(b"\n");
+        // The byte before must end another line.
+        let lead = usize::from(self.offset > 0);
+        let mut bytes = vec![0; lead + (self.end - self.offset) as usize];
+        let read = handle.read_at(&mut bytes, self.offset - lead as u64)?;
+        let (before, now) = bytes.split_at(lead);
+        let whole =
+            read == bytes.len() && now.ends_with(b"\n") && before.iter().all(|&b| b == b'\n');
         let blanked = now.first() == Some(&b'#');
-        let others_end = self.offset == 0 || {
-            let mut before = [0];
-            handle.read_at(&mut before, self.offset - 1)? == 1 && before == *b"\n"
-        };
-        Ok(whole && others_end && (blanked || differing(&now, &self.text) <= 1))
+        Ok(whole && (blanked || differing(now, &self.text) <= 1))
     }
 }
 

@@ -1,4 +1,5 @@
-//! The credentials file while its lock is held: finishing what a crash left, and writing a plan.
+//! The credentials file while its lock is held: writing a plan, and making views anew. What a crash
+//! left is put right before, in `recover`.
 //!
 //! The order of the steps is the promise (see the table in [`super`]): what is answered is durable
 //! before it is answered, and a view never has an account that may not sign in.
@@ -9,11 +10,11 @@ use std::sync::Arc;
 
 use super::change::{Flip, Outcome, Plan, Stretch};
 use super::compact::Draft;
-use super::core::{Core, Whole};
-use super::journal::{Entry, Journal, Pending};
-use super::line::{ENABLED, LINE_MAX, Line};
+use super::core::{Core, Found, Whole};
+use super::journal::Journal;
+use super::line::{Account, ENABLED, Line};
 use super::view::{self, Sum, View};
-use super::{Paths, scan};
+use super::{Paths, recover, scan};
 use crate::disk::{self, Disk, Locked, Open};
 use crate::error::Fault;
 use crate::log;
@@ -21,18 +22,18 @@ use crate::log;
 /// The files that only the holder of the lock writes.
 #[derive(Debug)]
 pub struct Writer {
-    disk: Arc<dyn Disk>,
-    paths: Paths,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) paths: Paths,
     journal: Option<Journal>,
-    views: Vec<View>,
+    pub(super) views: Vec<View>,
 }
 
 /// The lock, held, and the file as it stands.
 #[derive(Debug)]
 pub struct Hold<'a> {
-    writer: &'a mut Writer,
-    whole: Whole,
-    inode: u64,
+    pub(super) writer: &'a mut Writer,
+    pub(super) whole: Whole,
+    pub(super) inode: u64,
     _lock: Locked,
 }
 
@@ -70,10 +71,11 @@ impl Writer {
             return Ok(());
         }
         let exists = |path| self.disk.stat(path).is_ok();
-        if !exists(&self.paths.credentials) && !exists(&self.paths.journal) {
+        if !exists(&self.paths.journal) {
             let path = &self.paths.credentials;
             let make = || {
                 self.disk.open(path, Open::Create(0o600))?.sync()?;
+                // Before the journal, which tells a new directory from one that lost its accounts.
                 self.disk.sync_dir(&self.paths.state)
             };
             make().map_err(|cause| Fault::new("make", path, cause))?;
@@ -98,65 +100,14 @@ impl Writer {
         for (offset, length) in core.take_damaged() {
             self.blank_damage(&whole, offset, length)?;
         }
-        let inode = whole.handle.stat().map_err(|cause| self.fault("look at", cause))?.ino;
+        let inode = whole.inode;
         let mut hold = Hold { writer: self, whole, inode, _lock: lock };
         hold.finish_journal(core)?;
         hold.make_missing_views(core)?;
         Ok(hold)
     }
 
-    /// What follows the last LF is nobody's line: it is kept aside and cut off.
-    fn cut_tail(&self, whole: &mut Whole) -> Result<(), Fault> {
-        let mut tail = vec![0; (whole.len - whole.end).min(LINE_MAX as u64) as usize];
-        let mut cut = || {
-            let read = whole.handle.read_at(&mut tail, whole.end)?;
-            tail.truncate(read);
-            self.keep_aside(&tail)?;
-            whole.handle.set_len(whole.end)?;
-            whole.handle.sync()
-        };
-        cut().map_err(|cause| self.fault("cut off an unfinished line in", cause))?;
-        self.log_damage("unfinished_line", whole.end);
-        whole.len = whole.end;
-        Ok(())
-    }
-
-    /// Bytes that are no line are kept aside and become dead space.
-    fn blank_damage(&self, whole: &Whole, offset: u64, length: u64) -> Result<(), Fault> {
-        let mut bytes = vec![0; length as usize];
-        let mut blank = || {
-            let read = whole.handle.read_at(&mut bytes, offset)?;
-            if read < bytes.len() || Line::parse(&bytes) != Line::Damaged {
-                return Ok(false);
-            }
-            self.keep_aside(&bytes)?;
-            whole.handle.write_at(&vec![b'#'; bytes.len()], offset)?;
-            whole.handle.sync()?;
-            Ok(true)
-        };
-        if blank().map_err(|cause| self.fault("blank damaged bytes in", cause))? {
-            self.log_damage("damaged_bytes", offset);
-        }
-        Ok(())
-    }
-
-    fn keep_aside(&self, bytes: &[u8]) -> io::Result<()> {
-        let aside = self.disk.open(&self.paths.damaged, Open::Create(0o600))?;
-        let at = aside.stat()?.len;
-        aside.write_at(&[bytes, b"\n"].concat(), at)?;
-        aside.sync()
-    }
-
-    fn log_damage(&self, outcome: &str, offset: u64) {
-        log::event(log::Level::Error, "credentials")
-            .field("outcome", outcome)
-            .field("file", self.paths.credentials.display())
-            .field("at_byte", offset)
-            .field("kept_in", self.paths.damaged.display())
-            .emit();
-    }
-
-    fn fault(&self, doing: &'static str, cause: io::Error) -> Fault {
+    pub(super) fn fault(&self, doing: &'static str, cause: io::Error) -> Fault {
         Fault::new(doing, &self.paths.credentials, cause)
     }
 }
@@ -229,11 +180,15 @@ impl Hold<'_> {
         file.sync()
     }
 
-    /// Puts back what [`Hold::write_accounts`] changed. Where even that cannot be made durable, the
-    /// journal says so, and the next holder rewrites the file before it promises anything.
-    /// Whether nothing of the plan is left.
+    /// Puts back what [`Hold::write_accounts`] changed; whether nothing of it is left. Where that
+    /// cannot be made durable the journal says so, and the next holder first rewrites the file.
     fn undo(&self, plan: &Plan) -> bool {
         let file = self.whole.handle.as_ref();
+        if !plan.append.is_empty() && !plan.confirms && self.appended_no_line() {
+            // Nothing was written but a part of a line, which the next holder cuts off otherwise.
+            let _ = file.set_len(self.whole.end);
+            return true;
+        }
         let put_back = || {
             file.set_len(self.whole.end)?;
             for Flip { offset, from, .. } in &plan.flips {
@@ -259,8 +214,18 @@ impl Hold<'_> {
         undone
     }
 
+    /// Whether no whole line follows those that stood before.
+    fn appended_no_line(&self) -> bool {
+        let file = self.whole.handle.as_ref();
+        let end = file.stat().and_then(|stat| scan::whole_lines_end(file, stat.len));
+        end.is_ok_and(|end| end == self.whole.end)
+    }
+
     /// Fills lines whose end is known to be dead with `#`, so that nothing personal stays.
-    fn blank<'s>(&self, stretches: impl Iterator<Item = &'s Stretch>) -> Result<(), Fault> {
+    pub(super) fn blank<'s>(
+        &self,
+        stretches: impl Iterator<Item = &'s Stretch>,
+    ) -> Result<(), Fault> {
         for Stretch { offset, length, .. } in stretches {
             let dead = vec![b'#'; (*length as usize).saturating_sub(1)];
             let blanked = self.whole.handle.write_at(&dead, *offset);
@@ -269,63 +234,10 @@ impl Hold<'_> {
         Ok(())
     }
 
-    /// Finishes the batch of a holder that died.
-    fn finish_journal(&mut self, core: &mut Core) -> Result<(), Fault> {
-        match self.journal()?.read()? {
-            Pending::Nothing => return Ok(()),
-            Pending::Unreadable => self.rebuild_views(core)?,
-            Pending::Accounts { inode, suspect, entries } => {
-                // A copy has every line where it was.
-                let same_file = inode == self.inode;
-                if suspect {
-                    self.rewrite(core)?;
-                }
-                // What that holder wrote has to be durable before a view shows it, and before
-                // what it replaces goes.
-                self.sync()?;
-                for entry in &entries {
-                    self.make_whole(core, entry, same_file)?;
-                }
-                self.sync()?;
-            }
-        }
-        self.journal()?.clear()
-    }
-
-    /// Makes one account whole: a line that was on its way out is blanked to its end, older live
-    /// lines of the name go, and every view has it if and only if it is enabled.
-    fn make_whole(&mut self, core: &Core, entry: &Entry, same_file: bool) -> Result<(), Fault> {
-        if same_file && entry.length > 0 && self.is_dying(entry)? {
-            let dying = Stretch { offset: entry.offset, length: entry.length, first: b'#' };
-            self.blank([dying].iter())?;
-        }
-        let lines = core.find_all(&entry.user, usize::MAX)?;
+    /// Of a name's lines, the last in the file first, only that one counts.
+    pub(super) fn blank_older(&self, lines: &[Found]) -> Result<(), Fault> {
         let older: Vec<Stretch> = lines.iter().skip(1).map(Stretch::of).collect();
-        self.blank(older.iter())?;
-        let counts = lines.first().and_then(|line| line.account());
-        let wanted =
-            counts.filter(|account| account.disabled == ENABLED).map(|a| view::line_of(&a));
-        for view in &mut self.writer.views {
-            if !view.exists()? {
-                continue;
-            }
-            let has = view.lines_of(&entry.user)?;
-            if has.iter().eq(wanted.iter()) {
-                continue;
-            }
-            view.blank(&HashSet::from([entry.user.as_str()]))?;
-            if let Some(line) = &wanted {
-                view.append(line.as_bytes())?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the line of a journal entry was begun to be blanked: one line, with `#` in front.
-    fn is_dying(&self, entry: &Entry) -> Result<bool, Fault> {
-        let line = scan::line_at(self.whole.handle.as_ref(), entry.offset, LINE_MAX);
-        let line = line.map_err(|cause| self.writer.fault("read", cause))?;
-        Ok(line.is_some_and(|l| l.first() == Some(&b'#') && l.len() as u64 + 1 == entry.length))
+        self.blank(older.iter())
     }
 
     fn make_missing_views(&mut self, core: &mut Core) -> Result<(), Fault> {
@@ -337,14 +249,23 @@ impl Hold<'_> {
         Ok(())
     }
 
-    /// Makes every view anew that is not what the file says; how many were.
+    /// Makes durable what a killed holder left, takes out lines that a later one of their name
+    /// outranks, and makes every view anew that is not what the file says; how many were.
     pub fn reconcile(&mut self, core: &mut Core) -> Result<usize, Fault> {
         let mut wanted = Sum::default();
-        self.each_enabled(core, &mut |line| {
-            wanted.add(line.trim_end().as_bytes());
+        let mut outranked = HashSet::new();
+        self.each_account(core, &mut |account, counts| {
+            if !counts {
+                outranked.insert(account.user.to_owned());
+            } else if account.disabled == ENABLED {
+                wanted.add(view::line_of(account).trim_end().as_bytes());
+            }
             Ok(())
         })
         .map_err(|cause| self.writer.fault("read", cause))?;
+        self.sync()?;
+        let lines_of = |user: &String| core.find_all(user, usize::MAX);
+        outranked.iter().try_for_each(|user| self.blank_older(&lines_of(user)?))?;
         let mut rebuilt = 0;
         for at in 0..self.writer.views.len() {
             if self.writer.views[at].sum()? != wanted {
@@ -355,11 +276,13 @@ impl Hold<'_> {
         Ok(rebuilt)
     }
 
-    fn rebuild_views(&mut self, core: &mut Core) -> Result<(), Fault> {
+    pub(super) fn rebuild_views(&mut self, core: &mut Core) -> Result<(), Fault> {
         (0..self.writer.views.len()).try_for_each(|at| self.rebuild_view(core, at))
     }
 
     fn rebuild_view(&mut self, core: &mut Core, at: usize) -> Result<(), Fault> {
+        // A view must not show what a power cut could still take from the file.
+        self.sync()?;
         let mut view = std::mem::replace(
             &mut self.writer.views[at],
             View::new(self.writer.disk.clone(), self.writer.paths.credentials.clone(), None),
@@ -379,61 +302,39 @@ impl Hold<'_> {
         core: &Core,
         each: &mut dyn FnMut(&str) -> io::Result<()>,
     ) -> io::Result<()> {
+        self.each_account(core, &mut |account, counts| {
+            if counts && account.disabled == ENABLED {
+                each(&view::line_of(account))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `each` with every live line, and whether it is the one that counts for its name.
+    fn each_account(
+        &self,
+        core: &Core,
+        each: &mut dyn FnMut(&Account<'_>, bool) -> io::Result<()>,
+    ) -> io::Result<()> {
         scan::lines(self.whole.handle.as_ref(), 0, |offset, bytes| {
-            if let Line::Account(account) = Line::parse(bytes)
-                && account.disabled == ENABLED
-                && core.counts(account.user, offset)?
-            {
-                each(&view::line_of(&account))?;
+            if let Line::Account(account) = Line::parse(bytes) {
+                each(&account, core.counts(account.user, offset)?)?;
             }
             Ok(true)
         })
         .map(drop)
     }
 
-    /// Copies the file beside itself and puts the copy in its place: every page of it is written
-    /// and synced anew.
-    fn rewrite(&mut self, core: &mut Core) -> Result<(), Fault> {
-        let copied = self.copy_beside();
-        copied.map_err(|cause| self.writer.fault("rewrite, after a failed sync,", cause))?;
-        self.whole = core.refresh()?;
-        core.is_settled();
-        let stat = self.whole.handle.stat();
-        self.inode = stat.map_err(|cause| self.writer.fault("look at", cause))?.ino;
-        Ok(())
-    }
-
-    fn copy_beside(&self) -> io::Result<()> {
-        let Writer { disk, paths, .. } = &*self.writer;
-        let old = self.whole.handle.stat()?;
-        let beside = view::beside(&paths.credentials);
-        let copy = disk.open(&beside, Open::Create(0o600))?;
-        copy.set_len(0)?;
-        copy.set_mode(old.mode)?;
-        let mut buffer = vec![0; 256 * 1024];
-        let mut at = 0;
-        while at < self.whole.end {
-            let read = self.whole.handle.read_at(&mut buffer, at)?;
-            let part = read.min((self.whole.end - at) as usize);
-            if part == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            copy.write_at(&buffer[..part], at)?;
-            at += part as u64;
-        }
-        copy.sync()?;
-        disk.rename(&beside, &paths.credentials)?;
-        disk.sync_dir(&paths.state)
-    }
-
-    fn sync(&self) -> Result<(), Fault> {
+    pub(super) fn sync(&self) -> Result<(), Fault> {
         self.whole.handle.sync().map_err(|cause| self.writer.fault("sync", cause))
     }
 
-    /// Deletes what a killed process left of a file that it wrote beside another.
-    pub fn clear_leftovers(&self) -> Result<(), Fault> {
+    /// Deletes what a killed process left of a file that it wrote beside another, and gives each
+    /// view to the group that is configured by now.
+    pub fn settle(&self) -> Result<(), Fault> {
         let Writer { disk, paths, views, .. } = &*self.writer;
-        disk::unlink_if_there(disk.as_ref(), &view::beside(&paths.credentials))
+        views.iter().try_for_each(View::give_to_group)?;
+        disk::unlink_if_there(disk.as_ref(), &recover::rewritten(&paths.credentials))
             .and_then(|()| views.iter().try_for_each(View::clear_leftover))
             .map_err(|cause| Fault::new("clear leftovers from", &paths.state, cause))
     }
@@ -452,7 +353,7 @@ impl Hold<'_> {
         Ok(if put { Outcome::Done(String::new()) } else { Outcome::NotFound })
     }
 
-    fn journal(&self) -> Result<&Journal, Fault> {
+    pub(super) fn journal(&self) -> Result<&Journal, Fault> {
         let missing =
             || Fault::new("open", &self.writer.paths.journal, io::ErrorKind::NotFound.into());
         self.writer.journal.as_ref().ok_or_else(missing)

@@ -7,6 +7,7 @@
 //! The table is split into segments that grow one at a time, by a quarter: neither a pause nor a
 //! peak of memory comes with growth.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
 const SEGMENTS: usize = 256;
@@ -21,6 +22,9 @@ const TAG_BITS: u32 = 64 - OFFSET_BITS;
 pub struct Table {
     hasher: RandomState,
     segments: Vec<Segment>,
+    /// Segment and tag of every hint that shares both with another: few, so that a look here mostly
+    /// spares one at a table that no cache holds.
+    shared: HashSet<(usize, u64)>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -33,13 +37,19 @@ struct Segment {
 impl Table {
     /// An empty table, with a hash that nobody outside can foresee.
     pub fn new() -> Self {
-        Self { hasher: RandomState::new(), segments: vec![Segment::default(); SEGMENTS] }
+        Self {
+            hasher: RandomState::new(),
+            segments: vec![Segment::default(); SEGMENTS],
+            shared: HashSet::new(),
+        }
     }
 
     /// Adds a hint; one that is there already is not added again.
     pub fn insert(&mut self, key: &[u8], offset: u64) {
         let (segment, tag) = self.place(key);
-        self.segments[segment].insert(tag << OFFSET_BITS | (offset + 1) & OFFSET_MASK);
+        if self.segments[segment].insert(tag << OFFSET_BITS | (offset + 1) & OFFSET_MASK) {
+            self.shared.insert((segment, tag));
+        }
     }
 
     /// The offsets at which the line of `key` may stand, the last in the file first.
@@ -48,6 +58,11 @@ impl Table {
         let mut offsets: Vec<u64> = self.segments[segment].with_tag(tag).collect();
         offsets.sort_unstable_by(|a, b| b.cmp(a));
         offsets
+    }
+
+    /// Whether there is at most one hint for `key`, without telling where.
+    pub fn is_unique(&self, key: &[u8]) -> bool {
+        !self.shared.contains(&self.place(key))
     }
 
     /// The number of hints.
@@ -63,26 +78,35 @@ impl Table {
 }
 
 impl Segment {
-    fn insert(&mut self, entry: u64) {
+    /// Adds an entry that is not there yet; whether it now shares its tag.
+    fn insert(&mut self, entry: u64) -> bool {
         if self.used * 5 >= self.slots.len() * 4 {
             self.grow();
         }
         let mut at = self.home(entry >> OFFSET_BITS);
+        let mut shares = false;
         while self.slots[at] != 0 {
             if self.slots[at] == entry {
-                return;
+                return false;
             }
-            at = (at + 1) % self.slots.len();
+            shares |= self.slots[at] >> OFFSET_BITS == entry >> OFFSET_BITS;
+            at += 1;
+            if at == self.slots.len() {
+                at = 0;
+            }
         }
         self.slots[at] = entry;
         self.used += 1;
+        shares
     }
 
     fn grow(&mut self) {
         let larger = (self.slots.len() + self.slots.len() / 4).max(SMALLEST);
         let entries = std::mem::replace(&mut self.slots, vec![0; larger]);
         self.used = 0;
-        entries.into_iter().filter(|&entry| entry != 0).for_each(|entry| self.insert(entry));
+        for entry in entries.into_iter().filter(|&entry| entry != 0) {
+            self.insert(entry);
+        }
     }
 
     fn with_tag(&self, tag: u64) -> impl Iterator<Item = u64> {
@@ -116,8 +140,15 @@ mod tests {
             let found = table.candidates(format!("user{n}").as_bytes());
             assert!(found.contains(&(n * 100)) && found.contains(&((n + 50_000) * 100)));
             assert!(found.is_sorted_by(|a, b| a > b));
+            assert!(!table.is_unique(format!("user{n}").as_bytes()));
         }
-        assert!(Table::new().candidates(b"nobody").is_empty());
+        let mut table = Table::new();
+        assert!(table.candidates(b"nobody").is_empty());
+        table.insert(b"joe", 5);
+        table.insert(b"joe", 5);
+        assert!(table.is_unique(b"joe"), "the same hint twice is one");
+        table.insert(b"joe", 6);
+        assert!(!table.is_unique(b"joe"));
     }
 
     #[test]

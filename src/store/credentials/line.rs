@@ -55,8 +55,10 @@ impl<'a> Line<'a> {
         if bytes.is_empty() || bytes[0] == b'#' {
             return Self::Comment;
         }
+        // Looked at to the end, whatever it finds: that can be done many bytes at a time.
+        let disturbs = |found: bool, &b: &u8| found | (b.is_ascii_control() & (b != b'\t'));
         match std::str::from_utf8(bytes) {
-            Ok(text) if !text.bytes().any(|b| b.is_ascii_control() && b != b'\t') => {
+            Ok(text) if !bytes.iter().fold(false, disturbs) => {
                 Account::parse(text).map_or(Self::Foreign, Self::Account)
             }
             _ => Self::Damaged,
@@ -70,7 +72,7 @@ impl<'a> Account<'a> {
         let (user, realm, ha1) = (fields.next()?, fields.next()?, fields.next()?);
         let (disabled, role) = (fields.next()?, fields.next()?);
         let attributes = fields.next().unwrap_or_default();
-        Username::parse(user).ok()?;
+        Username::check(user).ok()?;
         let &[disabled @ (ENABLED | PENDING | DISABLED)] = disabled.as_bytes() else { return None };
         let digits = ha1.len() == 32 && ha1.bytes().all(|b| b.is_ascii_hexdigit());
         (digits && !realm.is_empty()).then_some(Self {

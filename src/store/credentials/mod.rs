@@ -33,6 +33,7 @@ mod index;
 mod journal;
 pub mod line;
 mod mailing;
+mod recover;
 mod scan;
 mod view;
 
@@ -51,8 +52,9 @@ use self::hold::Writer;
 use self::line::Line;
 use self::view::View;
 use crate::account::Username;
-use crate::disk::Disk;
+use crate::disk::{self, Disk, Open};
 use crate::error::Fault;
+use crate::log;
 use crate::secret::TokenId;
 
 pub use self::change::{Outcome, Setting};
@@ -128,8 +130,19 @@ impl Credentials {
     }
 
     /// Makes the files that are missing, finishes what a crash left, makes views anew that are not
-    /// what the file says, and reads the whole file into the index. `lock_wait` does not bound it.
+    /// what the file says, and reads the whole file into the index. `lock_wait` does not bound it;
+    /// who sits on the lock for longer is named in the log.
     pub fn open(&self) -> Result<(), Fault> {
+        if let Err(fault) = self.settle() {
+            if fault.cause().kind() != io::ErrorKind::TimedOut {
+                return Err(fault);
+            }
+            let holder = disk::lock_holder(&self.credentials.with_extension("lock"));
+            // Else it is a long file that takes its time.
+            if holder.is_some_and(|pid| pid != std::process::id()) {
+                log::event(log::Level::Warn, "start_waits").field("fault", fault).emit();
+            }
+        }
         self.reconcile_within(Duration::MAX).map(drop)
     }
 
@@ -337,6 +350,22 @@ impl Credentials {
         }
         let fault = fault(io::Error::other("somebody edited it meanwhile"));
         Err(fault.way_out("run it again once nobody edits the file"))
+    }
+
+    /// Makes the last change of each view plain to readers that look for another whole second, as
+    /// Squid does: two changes within one look like the first. Once that second is over, the time of
+    /// change becomes `now`, without a fraction, which tells every process that it was done.
+    pub fn show_view_changes(&self, now: DateTime<Utc>) -> Result<(), Fault> {
+        const NANOS: i128 = 1_000_000_000;
+        let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
+        for path in &self.views {
+            let show = || match self.disk.stat(path)?.mtime {
+                mtime if mtime % NANOS == 0 || mtime / NANOS >= i128::from(seconds) => Ok(()),
+                _ => self.disk.open(path, Open::Write)?.set_mtime(seconds),
+            };
+            show().map_err(|cause| Fault::new("set the time of change of", path, cause))?;
+        }
+        Ok(())
     }
 
     /// Deletes what killed compactions left; how many files.

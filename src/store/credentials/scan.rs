@@ -12,17 +12,29 @@ const CHUNK: usize = 256 * 1024;
 pub fn lines(
     handle: &dyn Handle,
     from: u64,
+    visit: impl FnMut(u64, &[u8]) -> io::Result<bool>,
+) -> io::Result<u64> {
+    lines_before(handle, from, u64::MAX, visit)
+}
+
+/// The same for the lines that end at or before `len`, which spares a look at what follows.
+pub fn lines_before(
+    handle: &dyn Handle,
+    from: u64,
+    len: u64,
     mut visit: impl FnMut(u64, &[u8]) -> io::Result<bool>,
 ) -> io::Result<u64> {
     // A short read first: most of the time little is new.
-    let mut buffer = vec![0; 4096];
+    let mut buffer = vec![0; 4096.min(usize::try_from(len - from).unwrap_or(usize::MAX))];
     let (mut start, mut filled) = (from, 0);
     loop {
-        let read = handle.read_at(&mut buffer[filled..], start + filled as u64)?;
-        let at_end = read < buffer.len() - filled;
+        let left = usize::try_from(len - start).unwrap_or(usize::MAX);
+        let wanted = buffer.len().min(left) - filled;
+        let read = handle.read_at(&mut buffer[filled..filled + wanted], start + filled as u64)?;
         filled += read;
+        let at_end = read < wanted || filled == left;
         let mut done = 0;
-        while let Some(length) = buffer[done..filled].iter().position(|&b| b == b'\n') {
+        while let Some(length) = memchr::memchr(b'\n', &buffer[done..filled]) {
             let line = &buffer[done..done + length];
             if !visit(start + done as u64, line)? {
                 return Ok(start + done as u64);
@@ -55,7 +67,7 @@ pub fn line_at(handle: &dyn Handle, offset: u64, max: usize) -> io::Result<Optio
             return Ok(None);
         }
         buffer.drain(..lead);
-        if let Some(length) = buffer.iter().position(|&b| b == b'\n') {
+        if let Some(length) = memchr::memchr(b'\n', &buffer) {
             buffer.truncate(length);
             return Ok(Some(buffer));
         }
@@ -72,7 +84,7 @@ pub fn whole_lines_end(handle: &dyn Handle, len: u64) -> io::Result<u64> {
         let from = end - size as u64;
         let part = &mut buffer[..size];
         let read = handle.read_at(part, from)?;
-        if let Some(at) = part[..read].iter().rposition(|&b| b == b'\n') {
+        if let Some(at) = memchr::memrchr(b'\n', &part[..read]) {
             return Ok(from + at as u64 + 1);
         }
         end = from;

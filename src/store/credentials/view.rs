@@ -149,6 +149,19 @@ impl View {
         Ok((handle, end))
     }
 
+    /// Gives it to its group, where it was made before that was configured.
+    pub fn give_to_group(&self) -> Result<(), Fault> {
+        let Some(gid) = self.group else { return Ok(()) };
+        let give = || match self.disk.stat(&self.path)?.gid == gid {
+            true => Ok(()),
+            false => self.disk.open(&self.path, Open::Write)?.set_group(gid),
+        };
+        give().map_err(|cause| {
+            let fault = self.fault("give to view_group", cause);
+            fault.way_out("make the service's user a member of that group")
+        })
+    }
+
     /// Deletes what a killed process left of a rebuild. Call it under the lock.
     pub fn clear_leftover(&self) -> io::Result<()> {
         disk::unlink_if_there(self.disk.as_ref(), &beside(&self.path))
@@ -209,13 +222,13 @@ impl View {
     }
 }
 
-/// Where a file is written before it takes the place of the one at `path`, under the lock.
-pub fn beside(path: &Path) -> PathBuf {
+/// Where a view is written before it takes the place of the one at `path`, under the lock.
+fn beside(path: &Path) -> PathBuf {
     path.with_extension("new")
 }
 
 /// The user name that a line begins with.
-pub fn name_of(line: &[u8]) -> Option<&str> {
+fn name_of(line: &[u8]) -> Option<&str> {
     let end = line.iter().position(|&b| b == b':')?;
     std::str::from_utf8(&line[..end]).ok()
 }

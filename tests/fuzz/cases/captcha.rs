@@ -15,8 +15,16 @@ const TTL: Duration = Duration::from_secs(900);
 pub fn scratch(name: &str) -> PathBuf {
     let memory = PathBuf::from("/dev/shm");
     let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
+    // What processes left that are no more.
+    let own = |file: &str| file.starts_with("codeb-signup-fuzz-");
+    for entry in fs::read_dir(&base).unwrap().flatten() {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let pid = file.rsplit('-').next().unwrap_or_default();
+        if own(&file) && !PathBuf::from("/proc").join(pid).exists() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
     let dir = base.join(format!("codeb-signup-fuzz-{name}-{}", std::process::id()));
-    let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir).unwrap();
     dir
 }

@@ -137,7 +137,10 @@ pub fn state(data: &[u8]) {
     fs::write(dir.join("staging").join(format!("{}.eml", token.hex())), data).unwrap();
     let later = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     assert_eq!(pickup.orphans(later).unwrap().filter_map(Result::ok).count(), 1);
-    credentials.compact().unwrap();
+    // Rewriting and syncing whole files takes long.
+    if data.len().is_multiple_of(16) {
+        credentials.compact().unwrap();
+    }
     credentials.expire_all(now).unwrap();
     let again = credentials.create(&account(&user, token), ());
     assert!(matches!(again, Err(NotMade::Taken)), "a compaction lost a name");
