@@ -82,6 +82,7 @@ async function wholeWay(demo, activation, tag, viewport, colorScheme) {
   assert.equal(await page.textContent("h1"), texts.page_refused_title);
   await look(page, "7-refused");
   await page.click("a[href$='#resend']");
+  await page.waitForURL(/signup\.html/);
   await sumOf(page);
   await page.waitForFunction((heading) => document.querySelector("h1").textContent === heading, texts.resend_heading);
   await look(page, "8-resend");
