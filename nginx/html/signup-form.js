@@ -108,12 +108,14 @@ function watch(field) {
   const look = () => whenReleased(() => {
     if (valueOf(field) && !busy) check(field);
   });
-  part(field).addEventListener("change", look);
-  part(field).addEventListener("input", () => {
+  const typed = () => {
     clearTimeout(pause);
     if (!brokenRule(field, valueOf(field))) mark(field, null);
     else if (field !== "answer") pause = setTimeout(look, TYPING_PAUSE_MS);
-  });
+  };
+  part(field).addEventListener("change", look);
+  part(field).addEventListener("input", typed);
+  if (valueOf(field)) typed(); // before this file was here
 }
 
 // --- MD5 (RFC 1321) ------------------------------------------------------------------------------
