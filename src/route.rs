@@ -278,7 +278,7 @@ impl Router {
             .field("outcome", "unknown_host")
             .field("host", host);
         let Some(tenant) = self.config.tenants.first() else { return event.emit() };
-        let line = format!("aliases = [{host:?}] under [tenant.{:?}]", tenant.host);
+        let line = format!("{host:?} among the aliases of [tenant.{:?}]", tenant.host);
         event.field("to_serve_it", line).field("in", self.config.file.display()).emit();
     }
 }

@@ -4,6 +4,8 @@
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# In the browser: every language, window and option.
+export CODEB_SIGNUP_ALL=1
 tests/run.sh
 [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
 # The one that is skipped is a server that other tests start as a process of its own.
