@@ -18,6 +18,7 @@ mod plot;
 mod process;
 mod report;
 mod site;
+mod sizes;
 mod syscalls;
 
 fn main() {

@@ -1,29 +1,31 @@
 //! What is measured, and against what. Contestants take turns round by round, so that whatever else
 //! the machine does meets all of them; ratios are taken within a round.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::disk_floor::{Activations, SignUps};
 use crate::http::Visitor;
-use crate::plot::{self, Line};
+use crate::load::Sample;
 use crate::report::Goal::{self, AtLeast, AtMost};
-use crate::report::{Report, Spread};
+use crate::report::Report;
 use crate::site::{Backend, Site, php_fpm, wrk};
-use crate::{cgi, gateways, syscalls};
+use crate::{gateways, process, syscalls};
 
 /// How much is measured.
 #[derive(Debug)]
 pub struct Effort {
     name: &'static str,
-    rounds: usize,
+    pub rounds: usize,
     /// One contestant's turn.
-    turn: Duration,
-    clients: &'static [usize],
-    sizes: &'static [u64],
-    cgi_runs: u32,
-    is_full: bool,
+    pub turn: Duration,
+    pub clients: &'static [usize],
+    pub sizes: &'static [u64],
+    pub cgi_runs: u32,
+    pub is_full: bool,
 }
 
 /// Everything: about a quarter of an hour.
@@ -49,12 +51,13 @@ pub const QUICK: Effort = Effort {
 };
 
 /// A contestant's turn: how much it did in a second.
-type Turn<'a> = Box<dyn FnMut() -> f64 + 'a>;
+pub type Turn<'a> = Box<dyn FnMut() -> f64 + 'a>;
 
-struct Contest<'a> {
-    effort: &'a Effort,
-    dir: PathBuf,
-    report: Report,
+/// Everybody who takes part, and what came of it.
+pub struct Contest<'a> {
+    pub effort: &'a Effort,
+    pub dir: PathBuf,
+    pub report: Report,
 }
 
 /// Measures, prints and writes everything, or `part` alone.
@@ -62,6 +65,7 @@ pub fn run(effort: &Effort, part: Option<&str>) {
     gateways::raise_descriptor_limit();
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("b{}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
+    spread_over_the_disk(&dir);
     let started = Instant::now();
     println!("smallest / median / largest of {} rounds; ratios within a round", effort.rounds);
     let mut contest = Contest { effort, dir: dir.clone(), report: Report::default() };
@@ -126,12 +130,18 @@ impl Contest<'_> {
         println!("written to {}", results.display());
     }
 
-    fn site(&self, name: &str, backend: Backend, accounts: u64) -> Site {
-        Site::start(&self.dir.join(name), backend, accounts)
+    /// The directory of a contestant. ext4 chooses its part of the disk by the name alone, so that
+    /// must not be one of an earlier run.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}-{}", std::process::id()))
+    }
+
+    pub fn site(&self, name: &str, backend: Backend, accounts: u64) -> Site {
+        Site::start(&self.place(name), backend, accounts)
     }
 
     /// Lets everyone have its turn in each round, the first one last in the next.
-    fn rounds(&self, turns: &mut [Turn<'_>]) -> Vec<Vec<f64>> {
+    pub fn rounds(&self, turns: &mut [Turn<'_>]) -> Vec<Vec<f64>> {
         let mut results = vec![Vec::new(); turns.len()];
         for round in 0..self.effort.rounds {
             for place in 0..turns.len() {
@@ -142,7 +152,7 @@ impl Contest<'_> {
         results
     }
 
-    fn seconds(&self) -> u64 {
+    pub fn seconds(&self) -> u64 {
         self.effort.turn.as_secs().max(1)
     }
 
@@ -193,25 +203,43 @@ impl Contest<'_> {
     }
 
     fn sign_up(&mut self, main: &Site, line: &[u8], mail: &[u8]) {
-        let floor = SignUps::new(&self.dir.join("floor"), line, mail);
+        let floor = SignUps::new(&self.place("floor"), line, mail);
         let constant = self.site("flows", Backend::Constant("own"), 0);
         let php = php_fpm().map(|_| self.site("php", Backend::Php, 0));
         let turn = self.effort.turn;
         for &clients in self.effort.clients {
+            let busy = [const { RefCell::new(Vec::new()) }; 3];
+            let noted = |contestant: usize, sample: Sample| {
+                busy[contestant].borrow_mut().push(sample.busy.as_secs_f64() * 1e6);
+                sample.per_second
+            };
             let mut turns: Vec<Turn<'_>> = vec![
-                Box::new(|| main.sign_ups(clients, turn).per_second),
-                Box::new(|| floor.measure(clients, turn).per_second),
-                Box::new(|| constant.sign_ups(clients, turn).per_second),
+                Box::new(|| noted(0, main.sign_ups(clients, turn))),
+                Box::new(|| noted(1, floor.measure(clients, turn))),
+                Box::new(|| noted(2, constant.sign_ups(clients, turn))),
             ];
             if let Some(php) = &php {
-                turns.push(Box::new(|| php.sign_ups(clients, turn).per_second));
+                turns.push(Box::new(|| {
+                    let sample = php.sign_ups(clients, turn);
+                    php.forget_accounts();
+                    sample.per_second
+                }));
             }
             let results = self.rounds(&mut turns);
+            drop(turns);
             let what = format!("sign-up, C={clients}");
             let (ours, floor) = (&results[0], ("bare disk", &results[1][..]));
             self.report.ratio(what, "flows/s", ours, floor, AtLeast(0.8));
             let constant = ("constant (the load's ceiling)", &results[2][..]);
             self.report.ratio("  of the ceiling", "flows/s", ours, constant, Goal::None);
+            let [ours_busy, floor_busy, constant_busy] = busy.map(RefCell::into_inner);
+            for (what, busy) in [
+                ("  all cores, busy", ours_busy),
+                ("  all cores, busy: bare disk", floor_busy),
+                ("  all cores, busy: constant", constant_busy),
+            ] {
+                self.report.figure(what, "µs/flow", &busy, Goal::None);
+            }
             if let Some(php) = results.get(3) {
                 let php = ("PHP flat file", &php[..]);
                 self.report.ratio("  against PHP", "flows/s", ours, php, AtLeast(2.0));
@@ -221,7 +249,7 @@ impl Contest<'_> {
 
     fn activation(&mut self, main: &Site, line: &[u8]) {
         let view_line = view_line(line);
-        let floor = Activations::new(&self.dir.join("floor-a"), line, &view_line, 100_000);
+        let floor = Activations::new(&self.place("floor-a"), line, &view_line, 100_000);
         let (turn, length) = (self.effort.turn, line.len() as u64);
         let results = self.rounds(&mut [
             Box::new(|| {
@@ -236,7 +264,7 @@ impl Contest<'_> {
 
     /// The longest waits at half of the full load.
     fn latency(&mut self, main: &Site, line: &[u8], mail: &[u8]) {
-        let floor = SignUps::new(&self.dir.join("floor-l"), line, mail);
+        let floor = SignUps::new(&self.place("floor-l"), line, mail);
         let (mut slowest, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..self.effort.rounds {
             let full = main.sign_ups(32, self.effort.turn).per_second;
@@ -299,7 +327,7 @@ impl Contest<'_> {
     /// The same with the published crate, for whoever wonders.
     fn published_crate(&mut self, own: &Site, line: &[u8], mail: &[u8]) {
         let site = self.site("crate", Backend::Program(1, "fastcgi-crate"), 0);
-        let floor = SignUps::new(&self.dir.join("floor-c"), line, mail);
+        let floor = SignUps::new(&self.place("floor-c"), line, mail);
         let (turn, seconds) = (self.effort.turn, self.seconds());
         let results = self.rounds(&mut [
             Box::new(|| site.captchas(8, seconds)),
@@ -331,138 +359,18 @@ impl Contest<'_> {
         let what = "fastcgi-crate: activation, C=8";
         self.report.ratio(what, "activations/s", &results[0], against, Goal::None);
     }
-
-    fn sizes(&mut self) {
-        let mut sites = Vec::new();
-        let mut empty_kib = 0.0;
-        for &accounts in self.effort.sizes {
-            let started = Instant::now();
-            let site = self.site(&format!("n{accounts}"), Backend::Program(1, "own"), accounts);
-            let label = label(accounts);
-            let first = site.first_answer.as_secs_f64();
-            let made = started.elapsed().as_secs_f64() - first;
-            self.report.figure(
-                format!("{label}: accounts written in"),
-                "s",
-                &[made],
-                AtMost(120.0),
-            );
-            let kib = site.resident_kib() as f64;
-            if accounts == 0 {
-                empty_kib = kib;
-                self.report.figure("empty: first answer", "s", &[first], Goal::None);
-                self.report.figure("empty: resident", "MiB", &[kib / 1024.0], AtMost(12.0));
-            } else {
-                let millions = accounts as f64 / 1e6;
-                self.report.figure(
-                    format!("{label}: first answer"),
-                    "s",
-                    &[first],
-                    if accounts < 1_000_000 { Goal::None } else { AtMost(millions) },
-                );
-                let bytes = (kib - empty_kib) * 1024.0 / accounts as f64;
-                let goal = if accounts < 1_000_000 { Goal::None } else { AtMost(24.0) };
-                self.report.figure(
-                    format!("{label}: resident above empty"),
-                    "bytes/account",
-                    &[bytes],
-                    goal,
-                );
-            }
-            sites.push(site);
-        }
-        let turn = self.effort.turn;
-        let seconds = self.seconds();
-        let mut lines = Vec::new();
-        type Measure<'a> = Box<dyn Fn(&Site) -> f64 + 'a>;
-        let measures: [(&str, &'static str, Measure<'_>); 4] = [
-            ("sign-up, C=8", "flows/s", Box::new(|site| site.sign_ups(8, turn).per_second)),
-            (
-                "activation, C=8",
-                "activations/s",
-                Box::new(|site| site.activations(8, turn / 2).per_second),
-            ),
-            ("conflict, C=8", "flows/s", Box::new(|site| site.conflicts(8, turn).per_second)),
-            ("captcha, C=8", "captchas/s", Box::new(|site| site.captchas(8, seconds))),
-        ];
-        for (what, unit, measure) in &measures {
-            let mut turns: Vec<Turn<'_>> =
-                sites.iter().map(|site| Box::new(|| measure(site)) as Turn<'_>).collect();
-            let results = self.rounds(&mut turns);
-            let mut points = vec![(0.0, Spread::of(&results[0]).median)];
-            for (at, &accounts) in self.effort.sizes.iter().enumerate().skip(1) {
-                let empty = ("empty", &results[0][..]);
-                let name = format!("{}: {what}", label(accounts));
-                self.report.ratio(name, unit, &results[at], empty, AtLeast(0.9));
-                points.push((accounts as f64, Spread::of(&results[at]).median));
-            }
-            lines.push(Line { name: what.split(',').next().unwrap_or_default().into(), points });
-        }
-        for (site, &accounts) in sites.iter().zip(self.effort.sizes) {
-            let kib = site.resident_kib() as f64 / 1024.0;
-            self.report.figure(
-                format!("{}: resident after the load", label(accounts)),
-                "MiB",
-                &[kib],
-                Goal::None,
-            );
-        }
-        let title = "requests in a second over the number of accounts, eight clients";
-        fs::write(self.dir.join("plot.svg"), plot::svg(title, &lines)).unwrap();
-    }
-
-    fn php_with_accounts(&mut self) {
-        if php_fpm().is_none() {
-            return self.report.note("PHP-FPM is not installed: not compared with");
-        }
-        let accounts = if self.effort.is_full { 100_000 } else { 10_000 };
-        let php = self.site("php-many", Backend::Php, accounts);
-        let own = self.site("own-many", Backend::Program(1, "own"), accounts);
-        let turn = self.effort.turn;
-        for &clients in self.effort.clients {
-            let results = self.rounds(&mut [
-                Box::new(|| own.sign_ups(clients, turn).per_second),
-                Box::new(|| php.sign_ups(clients, turn).per_second),
-            ]);
-            let goal = if self.effort.is_full { AtLeast(50.0) } else { Goal::None };
-            let what = format!("{} accounts: sign-up, C={clients}", label(accounts));
-            self.report.ratio(what, "flows/s", &results[0], ("PHP flat file", &results[1]), goal);
-        }
-    }
-
-    fn cgi(&mut self) {
-        for &accounts in self.effort.sizes {
-            let dir = self.dir.join(format!("n{accounts}"));
-            let took: Vec<_> = (0..self.effort.cgi_runs).map(|n| cgi::once(&dir, n)).collect();
-            let millis = |times: Vec<Duration>| -> Vec<f64> {
-                times.into_iter().map(|time| time.as_secs_f64() * 1e3).collect()
-            };
-            let (captcha, sign_up) = took.into_iter().unzip();
-            let goal = if accounts == 0 { AtMost(5.0) } else { Goal::None };
-            let label = label(accounts);
-            self.report.figure(format!("{label}: captcha by CGI"), "ms", &millis(captcha), goal);
-            self.report.figure(
-                format!("{label}: sign-up by CGI"),
-                "ms",
-                &millis(sign_up),
-                Goal::None,
-            );
-        }
-    }
-}
-
-fn label(accounts: u64) -> String {
-    match accounts {
-        0 => "empty".into(),
-        n if n >= 1_000_000 => format!("{}M", n / 1_000_000),
-        n => format!("{}k", n / 1000),
-    }
 }
 
 /// The line that an activation appends for this account.
 fn view_line(line: &[u8]) -> Vec<u8> {
     let fields: Vec<&[u8]> = line.split(|&b| b == b':').take(3).collect();
     [fields.join(&b':').as_slice(), b"\n"].concat()
+}
+
+/// Lets ext4 put each contestant's directory, and so its files, into a part of the disk of its own,
+/// away from what earlier runs deleted (see `disk_floor::clear`). Another filesystem may refuse.
+fn spread_over_the_disk(dir: &Path) {
+    let _ = process::output_of(Command::new("chattr").arg("+T").arg(dir).stderr(Stdio::null()));
 }
 
 /// What the figures were measured on.

@@ -1,5 +1,6 @@
 //! Closed and open loops of work, and what they came to.
 
+use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -12,6 +13,8 @@ pub struct Sample {
     pub per_second: f64,
     /// How long each took, in order of length.
     pub took: Vec<Duration>,
+    /// How long the machine's processors were busy for each, with whatever else they did.
+    pub busy: Duration,
 }
 
 impl Sample {
@@ -32,6 +35,7 @@ pub fn closed<S>(
 ) -> Sample {
     let all = Mutex::new(Vec::new());
     let end = Instant::now() + time;
+    let before = busy();
     let started = Instant::now();
     thread::scope(|scope| {
         for _ in 0..clients {
@@ -48,7 +52,8 @@ pub fn closed<S>(
             });
         }
     });
-    summed_up(all.into_inner().unwrap(), started.elapsed())
+    let time = started.elapsed();
+    summed_up(all.into_inner().unwrap(), time, busy().saturating_sub(before))
 }
 
 /// Does `work` `rate` times a second on up to `clients` threads, whether the earlier ones are done
@@ -63,6 +68,7 @@ pub fn open<S>(
     let all = Mutex::new(Vec::new());
     let next = AtomicU64::new(0);
     let most = (time.as_secs_f64() * rate) as u64;
+    let before = busy();
     let started = Instant::now();
     thread::scope(|scope| {
         for _ in 0..clients {
@@ -82,10 +88,22 @@ pub fn open<S>(
             });
         }
     });
-    summed_up(all.into_inner().unwrap(), started.elapsed())
+    let time = started.elapsed();
+    summed_up(all.into_inner().unwrap(), time, busy().saturating_sub(before))
 }
 
-fn summed_up(mut took: Vec<Duration>, time: Duration) -> Sample {
+fn summed_up(mut took: Vec<Duration>, time: Duration, busy: Duration) -> Sample {
     took.sort_unstable();
-    Sample { per_second: took.len() as f64 / time.as_secs_f64(), took }
+    let busy = busy / u32::try_from(took.len().max(1)).unwrap();
+    Sample { per_second: took.len() as f64 / time.as_secs_f64(), took, busy }
+}
+
+/// How long the processors were busy since the machine started: proc(5), the first line of
+/// `/proc/stat`, all but `idle` and `iowait`, in hundredths of a second.
+fn busy() -> Duration {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let line = text.lines().next().unwrap_or_default();
+    let ticks = line.split_ascii_whitespace().skip(1).take(8).enumerate();
+    let busy = ticks.filter(|(at, _)| !matches!(at, 3 | 4));
+    Duration::from_millis(busy.filter_map(|(_, n)| n.parse::<u64>().ok()).sum::<u64>() * 10)
 }

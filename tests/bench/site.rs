@@ -104,6 +104,11 @@ impl Site {
         sample
     }
 
+    /// Begins with an empty file again, for a program that reads it anew at each request.
+    pub fn forget_accounts(&self) {
+        fs::write(self.dir.join("state/credentials"), "").unwrap();
+    }
+
     /// Sign-ups with names that are taken.
     pub fn conflicts(&self, clients: usize, time: Duration) -> Sample {
         let first = Visitor::new(self.address).sign_up(Some("taken"));
