@@ -175,7 +175,7 @@ impl Committer {
         let Some(writer) = start.take() else { return Ok(()) };
         let shared = self.shared.clone();
         let spawned = std::thread::Builder::new().name("committer".into()).spawn(move || {
-            shared.run(writer);
+            log::or_end_the_process("the committer", || shared.run(writer));
         });
         // The writer went with the closure; where no thread can be had, the process is of no use.
         spawned.map(drop).map_err(|cause| {
@@ -342,8 +342,12 @@ impl Shared {
     }
 
     /// The lock, with the index up to date. Reading what is new happens without the lock, even
-    /// where another file took the place of the old one while the lock was waited for.
-    fn lock_caught_up(&self, writer: &Writer, lock_file: &mut LockFile) -> Result<Locked, Fault> {
+    /// where the file was replaced or changed while the lock was waited for.
+    fn lock_caught_up(
+        &self,
+        writer: &mut Writer,
+        lock_file: &mut LockFile,
+    ) -> Result<Locked, Fault> {
         for last in [false, false, true] {
             if let Err(fault) = lock(&self.core).refresh()
                 && writer.is_prepared()
@@ -354,9 +358,12 @@ impl Shared {
             let locked = lock_file
                 .lock(self.disk.as_ref())
                 .map_err(|cause| Fault::new("lock", &self.lock_path, cause))?;
-            if last || lock(&self.core).is_current() {
+            let mut core = lock(&self.core);
+            // In this order: the index is forgotten even where it is then read under the lock.
+            if writer.recognises(&mut core)? && core.is_current() || last {
                 return Ok(locked);
             }
+            drop(core);
             drop(locked);
             // Reading a whole file is work, not a hung disk.
             lock(&self.queue).busy_since = None;
@@ -417,6 +424,7 @@ impl Shared {
             };
             ended.push((job, result));
         }
+        hold.leave();
         ended
     }
 
