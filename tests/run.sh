@@ -18,6 +18,7 @@ needed() {
     cat <<'LIST'
 cc gcc
 curl curl
+git git
 nginx nginx
 apache2 apache2-bin
 lighttpd lighttpd
