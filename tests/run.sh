@@ -33,6 +33,9 @@ npm npm
 LIST
     # Where libfaketime lies depends on the architecture.
     compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || echo '/faketime libfaketime'
+    # Any font that has the glyphs will do; without one the browser tests look at boxes.
+    fc-list -q :lang=ar 2>/dev/null || echo '/arabic fonts-dejavu-core'
+    fc-list -q :lang=ja 2>/dev/null || echo '/japanese fonts-vlgothic'
 }
 
 missing_packages() {
