@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The browser tests: installs what is missing (Chromium, Node.js and fonts as root through apt; the
-# driver from the lock file), then runs them against the real demo, in at most three minutes. CODEB_SIGNUP_PROFILE=release
-# tests that build; CODEB_SIGNUP_ALL=1 looks at every page in every window and language. What the pages
-# looked like is in target/screenshots. With --install-only it runs nothing.
+# driver from the lock file), then runs them against the real demo, in at most three minutes.
+# CODEB_SIGNUP_PROFILE=release tests that build; CODEB_SIGNUP_ALL=1 looks at every page in every window
+# and language. What the pages looked like is in target/screenshots. With --install-only it runs nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
