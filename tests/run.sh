@@ -31,7 +31,8 @@ chromium chromium
 node nodejs
 npm npm
 LIST
-    # Where libfaketime lies depends on the architecture.
+    # Where these lie depends on the architecture. gcc only recommends what every program is linked with.
+    compgen -G '/usr/lib/*/crt1.o' >/dev/null || echo '/crt1.o libc6-dev'
     compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || echo '/faketime libfaketime'
     # Any font that has the glyphs will do; without one the browser tests look at boxes.
     fc-list -q :lang=ar 2>/dev/null || echo '/arabic fonts-dejavu-core'
