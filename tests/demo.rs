@@ -24,16 +24,20 @@ fn ends_in_an_enabled_account(mut command: Command) {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "enabled\n", "{said}");
 }
 
+/// Tells why a test does less. cargo captures what is printed, and shows nothing of a test that passes.
+fn say(why: &str) {
+    let line = format!("tests/demo.rs: {why}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
+
 /// Runs `tests/demo/machine.sh HOW`, and says whether it could.
 fn in_a_copy_of_this_machine(how: &str) -> bool {
     // The end of `unshare` is the end of everything in its process namespace.
     let apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--"];
     let may = Command::new(apart[0]).args(&apart[1..]).arg("true").output().unwrap();
     if !is_root() || !may.status.success() {
-        // Past the capture of cargo's, which shows nothing of a test that passes.
         let why = String::from_utf8_lossy(&may.stderr);
-        let what = "tests/demo.rs: no copy of this machine, which only root may make";
-        writeln!(std::io::stderr(), "{what}: {}", why.trim()).unwrap();
+        say(&format!("no copy of this machine, which only root may make: {}", why.trim()));
         return false;
     }
     let scratch = TempDir::new();
@@ -64,6 +68,6 @@ fn an_ordinary_user_with_nginx_gets_from_a_fresh_clone_to_an_enabled_account() {
 #[test]
 fn root_without_nginx_gets_it_installed_and_from_a_fresh_clone_to_an_enabled_account() {
     if !in_a_copy_of_this_machine("root") {
-        writeln!(std::io::stderr(), "skipped: the demo was not seen to install nginx").unwrap();
+        say("skipped: whether the demo installs nginx");
     }
 }
