@@ -7,50 +7,14 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use common::TempDir;
 use common::direct::{Direct, Start, Wire};
 use common::server::is_root;
 use common::visitor::email;
-
-/// A small filesystem in memory, unmounted when dropped.
-struct Volume(TempDir);
-
-impl Volume {
-    /// `None`, and the reason printed, where none can be had.
-    fn mount(options: &str) -> Option<Self> {
-        let dir = TempDir::new();
-        let options = format!("{options},mode=0755");
-        let args = ["-t", "tmpfs", "-o", &options, "none"];
-        let output = Command::new("mount").args(args).arg(dir.path()).output().ok();
-        if output.as_ref().is_some_and(|output| output.status.success()) {
-            return Some(Self(dir));
-        }
-        let why = output.map_or("there is no mount(8)".into(), |output| {
-            String::from_utf8_lossy(&output.stderr).into_owned()
-        });
-        println!("skipped, no filesystem can be mounted here: {}", why.trim());
-        None
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// Starts the program on it.
-    fn host(&self) -> Direct {
-        let volume = Some(self.path().to_owned());
-        Start { volume, top: "lock_wait = \"1s\"", ..Start::default() }.run()
-    }
-}
-
-impl Drop for Volume {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
-    }
-}
+use common::volume::{Volume, fill};
 
 /// The names in the directories whose files come and go.
 fn census(host: &Direct) -> Vec<PathBuf> {
@@ -102,19 +66,6 @@ fn fault(host: &Direct, what: &str, says: &[&str], break_it: &dyn Fn(), mend_it:
         assert_eq!(reply.outcome(), outcome, "{what}: place {number}");
     }
     println!("| {what} | 500 | {told} | nothing left; the same form: 200 |");
-}
-
-/// Fills a filesystem up.
-fn fill(file: &Path) {
-    let mut size = 1 << 20;
-    let mut content = Vec::new();
-    while size > 0 {
-        content.resize(content.len() + size, b'x');
-        if fs::write(file, &content).is_err() {
-            content.truncate(content.len() - size);
-            size /= 2;
-        }
-    }
 }
 
 #[test]
