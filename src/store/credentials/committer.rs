@@ -302,8 +302,9 @@ impl Shared {
             if let Err(fault) = self.batch(&mut writer, &mut lock_file) {
                 // Whoever is in the queue by now waits for nothing else: a lock that cannot be
                 // had at all is everybody's answer.
-                log_fault(&fault);
-                for job in self.take_jobs(usize::MAX) {
+                let jobs = self.take_jobs(usize::MAX);
+                log_unheard(&fault, &jobs);
+                for job in jobs {
                     self.answer(&job, Err(fault.share()));
                 }
             }
@@ -332,7 +333,7 @@ impl Shared {
             Ok(hold) => self.under_lock(hold, core, jobs),
             Err(fault) => {
                 drop(core);
-                log_fault(&fault);
+                log_unheard(&fault, &jobs);
                 jobs.into_iter().map(|job| (job, Err(fault.share()))).collect()
             }
         };
@@ -483,6 +484,13 @@ fn lock_fault(path: &Path, cause: io::Error) -> Fault {
     match disk::lock_holder(path) {
         Some(pid) => fault.way_out(format!("process {pid} holds it: let it go on or end it")),
         None => fault.way_out("find its holder with `fuser` or `lslocks`"),
+    }
+}
+
+/// Logs a fault that no request waits for; who waits for one logs it as his own.
+fn log_unheard(fault: &Fault, jobs: &[Arc<Job>]) {
+    if jobs.iter().all(|job| job.is_abandoned()) {
+        log_fault(fault);
     }
 }
 
