@@ -30,6 +30,7 @@ mod compare;
 mod core;
 mod hold;
 mod index;
+mod job;
 mod journal;
 pub mod line;
 mod mailing;
@@ -59,8 +60,8 @@ use crate::log;
 use crate::secret::TokenId;
 
 pub use self::change::{Outcome, Setting};
-pub use self::committer::Luggage;
 pub use self::compact::Compacted;
+pub use self::job::Luggage;
 pub use self::line::NewAccount;
 pub use self::mailing::{AskedBy, Pending};
 
