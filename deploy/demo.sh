@@ -179,7 +179,10 @@ fi
 
 say "building codeb-signup (profile $profile; the first time takes a few minutes)"
 spawn cargo build --manifest-path "$repo/Cargo.toml" --locked --profile "$profile" --bin codeb-signup >&2
-wait "${children[0]}" || die 70 "the build failed (see above)"
+if ! wait "${children[0]}"; then
+    command -v cc >/dev/null || say "Rust links with cc, which is missing: install a C compiler (on Debian: gcc and libc6-dev)"
+    die 70 "the build failed (see above)"
+fi
 children=()
 target=$(cargo metadata --manifest-path "$repo/Cargo.toml" --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 cp "$target/${profile/#dev/debug}/codeb-signup" bin/codeb-signup.new

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use codeb_signup::admin::{self, Cli, Failure, Unconfigured, Verb, exit};
 use codeb_signup::config::{self, Config, Listen, LogTarget};
 use codeb_signup::disk::RealDisk;
+use codeb_signup::error::Fault;
 use codeb_signup::route::Router;
 use codeb_signup::tenant::Tenant;
 use codeb_signup::{gateway, log, premises, serve, upkeep};
@@ -69,17 +70,18 @@ fn open_as_owner(config: &Config) -> Result<Router, Failure> {
     open(config)
 }
 
-/// Answers one request; where the configuration does not allow that, with a 500.
+/// Answers one request; where the configuration cannot be used, with a 500. A disk that fails is the
+/// request's own matter, and a log that cannot be made does not stop it.
 fn cgi() -> Result<(), Failure> {
     let answer = |handler: &dyn gateway::Handler| {
         gateway::cgi::run(handler)
             .map_err(|error| Failure::new(exit::IO, format!("cannot answer: {error}")))
     };
-    let config = config::load(&config::default_path(None)).map_err(Failure::from);
-    let router = config.and_then(|config| {
-        let router = open(&config)?;
-        router.found()?;
-        Ok(router)
+    let router = config::load(&config::default_path(None)).map_err(Failure::from).and_then(|c| {
+        if let Err(fault) = open_log(&c) {
+            log::event(log::Level::Error, "log").field("fault", fault).emit();
+        }
+        Ok(Router::for_one_request(&c)?)
     });
     match router {
         Ok(router) => answer(&router),
@@ -89,11 +91,11 @@ fn cgi() -> Result<(), Failure> {
 
 /// The log's target and the tenants.
 fn open(config: &Config) -> Result<Router, Failure> {
-    if let LogTarget::File(path) = &config.log {
-        log::to_file(path).map_err(|error| {
-            let text = format!("cannot append to the log {}: {error}", path.display());
-            Failure::new(exit::CANNOT_CREATE, text)
-        })?;
-    }
+    open_log(config).map_err(|fault| Failure::new(exit::CANNOT_CREATE, fault))?;
     Ok(Router::open(config)?)
+}
+
+fn open_log(config: &Config) -> Result<(), Fault> {
+    let LogTarget::File(path) = &config.log else { return Ok(()) };
+    log::to_file(path).map_err(|error| Fault::new("append to the log", path, error))
 }

@@ -30,6 +30,8 @@ const PREFLIGHT_MAX_AGE: &str = "600";
 pub struct Router {
     config: Config,
     tenants: Tenants,
+    /// Whether a tenant's directories and files are made by the request that asks for it.
+    furnishes: bool,
 }
 
 /// What can be asked for.
@@ -77,13 +79,26 @@ impl Router {
         Self::open_on(config, &(Arc::new(RealDisk) as Arc<dyn Disk>))
     }
 
+    /// For a process that answers one request (CGI): what the disk refuses is that request's fault,
+    /// answered and logged like any other.
+    pub fn for_one_request(config: &Config) -> Result<Self, Fault> {
+        let disk = Arc::new(RealDisk) as Arc<dyn Disk>;
+        Ok(Self { furnishes: true, ..Self::build(config, &disk)? })
+    }
+
     /// Opens every tenant's stores on `disk`.
     pub fn open_on(config: &Config, disk: &Arc<dyn Disk>) -> Result<Self, Fault> {
+        let router = Self::build(config, disk)?;
+        router.tenants.all().try_for_each(|tenant| tenant.make_directories())?;
+        Ok(router)
+    }
+
+    fn build(config: &Config, disk: &Arc<dyn Disk>) -> Result<Self, Fault> {
         let languages = Languages::built_in().map_err(|broken| {
             Fault::pathless("read the languages", std::io::Error::other(broken))
         })?;
         let tenants = Tenants::new(config, disk, &Arc::new(languages))?;
-        Ok(Self { config: config.clone(), tenants })
+        Ok(Self { config: config.clone(), tenants, furnishes: false })
     }
 
     /// Every tenant once, in the order of their hosts.
@@ -99,9 +114,9 @@ impl Router {
         self.tenants.all().try_for_each(|tenant| tenant.credentials.open())
     }
 
-    /// Makes the files of state directories that are new.
-    pub fn found(&self) -> Result<(), Fault> {
-        self.tenants.all().try_for_each(|tenant| tenant.credentials.found())
+    /// Makes what the tenant's stores need, where nobody did before the request came.
+    fn furnish(&self, tenant: &Tenant) -> Result<(), Fault> {
+        if self.furnishes { tenant.furnish() } else { Ok(()) }
     }
 
     fn answer(&self, request: &Request) -> Response {
@@ -167,7 +182,11 @@ impl Router {
     }
 
     fn captcha(&self, call: &Call<'_>) -> Response {
-        match captcha::get(call) {
+        match self
+            .furnish(call.tenant)
+            .map_err(Error::CaptchaUnavailable)
+            .and_then(|()| captcha::get(call))
+        {
             Ok(answer) => Response::json(200, to_json(&answer)),
             Err(error) => self.fail(Endpoint::Captcha, call, error),
         }
@@ -179,7 +198,7 @@ impl Router {
             ok: bool,
             user: &'a str,
         }
-        match signup::post(call) {
+        match self.furnish(call.tenant).map_err(Error::from).and_then(|()| signup::post(call)) {
             Ok(user) => {
                 self.log(Endpoint::SignUp, call, "ok", None);
                 Response::json(200, to_json(&Made { ok: true, user: user.as_str() }))
@@ -193,7 +212,7 @@ impl Router {
         struct Accepted {
             ok: bool,
         }
-        match resend::post(call) {
+        match self.furnish(call.tenant).map_err(Error::from).and_then(|()| resend::post(call)) {
             Ok(after) => {
                 self.log(Endpoint::Resend, call, "ok", None);
                 Response::json(200, to_json(&Accepted { ok: true })).after(after)
@@ -207,7 +226,7 @@ impl Router {
         call: &Call<'_>,
         act: fn(&Call<'_>) -> Result<Activated, Error>,
     ) -> Response {
-        let page = match act(call) {
+        let page = match self.furnish(call.tenant).map_err(Error::from).and_then(|()| act(call)) {
             Ok(Activated::Enabled(user)) => {
                 self.log(Endpoint::Activate, call, "ok", None);
                 page::activated(call, &user)

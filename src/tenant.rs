@@ -48,7 +48,7 @@ pub struct Tenants {
 }
 
 impl Tenant {
-    /// The stores of a tenant; makes the directories that are its own, opens no file yet.
+    /// The stores of a tenant; looks at none of their files yet.
     fn new(
         config: &TenantConfig,
         whole: &Config,
@@ -57,12 +57,6 @@ impl Tenant {
     ) -> Result<Self, Fault> {
         let state = config.state.as_path();
         let spool = state.join("spool");
-        let make = |path: &Path| {
-            let made = disk.make_dir(path, PRIVATE);
-            made.map_err(|cause| Fault::new("make the directory", path, cause))
-        };
-        make(&spool)?;
-        make(&config.staging)?;
         let templates = Arc::new(Templates::new(languages, config.templates.as_deref())?);
         let views: Vec<&str> = config.views.iter().map(|View::Htdigest| "htdigest").collect();
         let wait = whole.lock_wait;
@@ -94,6 +88,23 @@ impl Tenant {
             config: config.clone(),
             disk,
         })
+    }
+
+    /// Makes the directories that are its own, where they are missing.
+    pub fn make_directories(&self) -> Result<(), Fault> {
+        let make = |path: &Path| {
+            let made = self.disk.make_dir(path, PRIVATE);
+            made.map_err(|cause| Fault::new("make the directory", path, cause))
+        };
+        make(&self.config.state.join("spool"))?;
+        make(&self.config.staging)
+    }
+
+    /// Makes whatever a new state directory lacks: for a process that answers one request, which
+    /// learns only then whose it is.
+    pub fn furnish(&self) -> Result<(), Fault> {
+        self.make_directories()?;
+        self.credentials.found()
     }
 
     /// Whether nobody may sign up under this name here.

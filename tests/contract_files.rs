@@ -6,7 +6,7 @@ mod common;
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use common::host::{BASE_URL, REALM};
 use common::visitor::{email, ha1, password};
@@ -110,6 +110,41 @@ fn an_operators_tool_under_the_lock_is_safe() {
     for process in [0, 1] {
         let reply = host.visitor().at_process(process).sign_up("op7");
         assert_eq!(reply.outcome(), "409 conflict", "an appended name is taken at once");
+    }
+}
+
+/// Gives the account of `from` to `to`, a name of the same length, in place.
+fn rename_in_place(host: &Host, from: &str, to: &str) {
+    let lock = File::options().write(true).open(host.state("credentials.lock")).unwrap();
+    lock.lock().unwrap();
+    let at = host.credentials().find(&format!("\n{from}:")).expect("its line") + 1;
+    let file = File::options().write(true).open(host.state("credentials")).unwrap();
+    file.write_all_at(to.as_bytes(), at as u64).unwrap();
+}
+
+#[test]
+fn a_name_that_a_tool_changed_in_place_under_the_lock_is_the_one_that_counts() {
+    let host = generous();
+    host.visitor().signed_up("first");
+    for round in 0..10 {
+        let [old, new] = ["old", "new"].map(|name| format!("{name}{round}"));
+        host.visitor().at_process(round % 2).signed_up(&old);
+        host.visitor().signed_up(&format!("behind{round}"));
+        for process in [0, 1] {
+            let reply = host.visitor().at_process(process).sign_up(&old);
+            assert_eq!(reply.outcome(), "409 conflict", "it has read the line");
+        }
+        rename_in_place(&host, &old, &new);
+        for process in [0, 1] {
+            let reply = host.visitor().at_process(process).sign_up(&new);
+            assert_eq!(reply.outcome(), "409 conflict", "process {process}, round {round}");
+        }
+        host.visitor().at_process(round % 2).signed_up(&old);
+        for name in [&old, &new] {
+            let start = format!("{name}:");
+            let lines = host.credentials().lines().filter(|line| line.starts_with(&start)).count();
+            assert_eq!(lines, 1, "{name}");
+        }
     }
 }
 

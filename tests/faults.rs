@@ -7,50 +7,14 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use common::TempDir;
 use common::direct::{Direct, Start, Wire};
 use common::server::is_root;
 use common::visitor::email;
-
-/// A small filesystem in memory, unmounted when dropped.
-struct Volume(TempDir);
-
-impl Volume {
-    /// `None`, and the reason printed, where none can be had.
-    fn mount(options: &str) -> Option<Self> {
-        let dir = TempDir::new();
-        let options = format!("{options},mode=0755");
-        let args = ["-t", "tmpfs", "-o", &options, "none"];
-        let output = Command::new("mount").args(args).arg(dir.path()).output().ok();
-        if output.as_ref().is_some_and(|output| output.status.success()) {
-            return Some(Self(dir));
-        }
-        let why = output.map_or("there is no mount(8)".into(), |output| {
-            String::from_utf8_lossy(&output.stderr).into_owned()
-        });
-        println!("skipped, no filesystem can be mounted here: {}", why.trim());
-        None
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// Starts the program on it.
-    fn host(&self) -> Direct {
-        let volume = Some(self.path().to_owned());
-        Start { volume, top: "lock_wait = \"1s\"", ..Start::default() }.run()
-    }
-}
-
-impl Drop for Volume {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
-    }
-}
+use common::volume::{Volume, fill};
 
 /// The names in the directories whose files come and go.
 fn census(host: &Direct) -> Vec<PathBuf> {
@@ -104,19 +68,6 @@ fn fault(host: &Direct, what: &str, says: &[&str], break_it: &dyn Fn(), mend_it:
     println!("| {what} | 500 | {told} | nothing left; the same form: 200 |");
 }
 
-/// Fills a filesystem up.
-fn fill(file: &Path) {
-    let mut size = 1 << 20;
-    let mut content = Vec::new();
-    while size > 0 {
-        content.resize(content.len() + size, b'x');
-        if fs::write(file, &content).is_err() {
-            content.truncate(content.len() - size);
-            size /= 2;
-        }
-    }
-}
-
 #[test]
 fn a_full_disk() {
     let Some(volume) = Volume::mount("size=2m") else { return };
@@ -149,6 +100,57 @@ fn a_full_disk() {
     assert_eq!(view.matches("early:").count(), 1);
     println!("| full disk, activation | {} | | the link stays good |", reply.status);
     host.stop();
+}
+
+/// A program that a web server starts for one request finds a state directory that is new, and a disk
+/// without room for it: the client hears what CONTRACT.md has for a fault, the log tells it once.
+#[test]
+fn a_full_disk_and_a_new_state_directory_under_cgi() {
+    let Some(volume) = Volume::mount("size=2m,nr_inodes=40") else { return };
+    let host = Start { volume: Some(volume.path().to_owned()), ..Start::default() }.lay_out();
+    let files = volume.path().join("files");
+    fs::create_dir(&files).unwrap();
+    let made = (0..).take_while(|n| fs::write(files.join(n.to_string()), "").is_ok());
+    assert!(made.count() < 40);
+    let ask = |method: &str, script: &str| {
+        let output = Command::new(common::PROGRAM)
+            .env_clear()
+            .env("GATEWAY_INTERFACE", "CGI/1.1")
+            .env("CODEB_SIGNUP_CONFIG", host.path("config.toml"))
+            .env("REQUEST_METHOD", method)
+            .env("SCRIPT_NAME", script)
+            .env("REMOTE_ADDR", "192.0.2.9")
+            .env("HTTP_HOST", common::host::HOST)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{script}");
+        let log = String::from_utf8(output.stderr).unwrap();
+        (common::fcgi::cgi_reply(&output.stdout), log)
+    };
+    // No room for a directory; then for the directories, and for no file.
+    for room in [0, 2] {
+        (0..room).for_each(|n| fs::remove_file(files.join(n.to_string())).unwrap());
+        for (method, script, outcome) in [
+            ("GET", "/captcha.ashx", "503 captcha_unavailable"),
+            ("POST", "/signup.ashx", "500 server_error"),
+            ("GET", "/activate.ashx", "500 -"),
+        ] {
+            let (reply, log) = ask(method, script);
+            assert_eq!(reply.outcome(), outcome, "{script}");
+            let body = reply.lossy();
+            assert!(!body.contains("configured") && !body.contains("No space"), "{body}");
+            assert_eq!(log.lines().count(), 1, "one line: {log}");
+            for word in ["level=error", "cannot ", "/state/", "No space left", "(free space"] {
+                assert!(log.contains(word), "{script}: no {word:?} in {log}");
+            }
+            println!("| full disk, new state, CGI {script} | {outcome} | {} | |", log.trim());
+        }
+    }
+    assert_eq!(ask("GET", "/nothing").0.outcome(), "404 not_found");
+    fs::remove_dir_all(&files).unwrap();
+    let (reply, log) = ask("GET", "/captcha.ashx");
+    assert_eq!(reply.outcome(), "200 -", "{log}");
 }
 
 /// With ever more room left, the attempt fails at ever later steps, until it succeeds; and an account

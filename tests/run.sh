@@ -18,6 +18,7 @@ needed() {
     cat <<'LIST'
 cc gcc
 curl curl
+git git
 nginx nginx
 apache2 apache2-bin
 lighttpd lighttpd
@@ -30,8 +31,12 @@ chromium chromium
 node nodejs
 npm npm
 LIST
-    # Where libfaketime lies depends on the architecture.
+    # Where these lie depends on the architecture. gcc only recommends what every program is linked with.
+    compgen -G '/usr/lib/*/crt1.o' >/dev/null || echo '/crt1.o libc6-dev'
     compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || echo '/faketime libfaketime'
+    # Any font that has the glyphs will do; without one the browser tests look at boxes.
+    fc-list -q :lang=ar 2>/dev/null || echo '/arabic fonts-dejavu-core'
+    fc-list -q :lang=ja 2>/dev/null || echo '/japanese fonts-vlgothic'
 }
 
 missing_packages() {

@@ -218,7 +218,8 @@ async function showDone() {
   const { user, email, again, at } = history.state.done;
   if (again) tell("done-where", "resend_sent");
   else tell("done-where", "done_where", () => ({ domain: email.split("@").pop() }));
-  tell("done-subject", "done_subject", () => ({ subject: say("mail_subject", { host: location.hostname }) }));
+  // The mail names the host by its configured `base_url`, which under an alias is not that of the address bar.
+  tell("done-subject", "done_subject", () => ({ subject: say("mail_subject", { host: "…" }) }));
   part("form").reset();
   showPassword(false);
   showSection("done");

@@ -97,9 +97,9 @@ pub trait Handle: Send + Sync + fmt::Debug {
     fn unlock(&self) -> io::Result<()>;
     /// Gives the file to a group.
     fn set_group(&self, gid: u32) -> io::Result<()>;
-    /// Sets the last change of the content, in whole seconds since 1970. A disk whose files have no
+    /// Sets the last change of the content, as the time since 1970. A disk whose files have no
     /// readers but this program may leave it out.
-    fn set_mtime(&self, _seconds: u64) -> io::Result<()> {
+    fn set_mtime(&self, _since_1970: Duration) -> io::Result<()> {
         Ok(())
     }
     /// Sets the permission bits.

@@ -157,8 +157,8 @@ impl Handle for RealHandle {
         std::os::unix::fs::fchown(&self.0, None, Some(gid))
     }
 
-    fn set_mtime(&self, seconds: u64) -> io::Result<()> {
-        self.0.set_modified(UNIX_EPOCH + Duration::from_secs(seconds))
+    fn set_mtime(&self, since_1970: Duration) -> io::Result<()> {
+        self.0.set_modified(UNIX_EPOCH + since_1970)
     }
 
     fn set_mode(&self, mode: u32) -> io::Result<()> {

@@ -2,39 +2,12 @@
 // let a scanner open their links first.
 
 import { readFile } from "node:fs/promises";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import assert from "node:assert/strict";
-import { countPosts, done, errorAt, fill, focused, launch, openSignUp, sentence, summary, sumOf } from "./support/browser.mjs";
+import { countPosts, done, errorAt, fill, focused, onPage, openSignUp, sentence, siteForAll, startFor, summary, sumOf } from "./support/browser.mjs";
 import { Demo } from "./support/demo.mjs";
 
-let browser;
-let demo;
-
-before(async () => {
-  browser = await launch();
-  demo = await Demo.start("--set", "signups_per_hour = 100");
-});
-after(async () => {
-  await browser.close();
-  await demo.stop();
-});
-
-/** A test with a page of its own; no script error and no CSP refusal may come. */
-function onPage(name, body) {
-  test(name, async () => {
-    const page = await openSignUp(browser, demo.url("signup.html"));
-    await body(page);
-    assert.deepEqual(page.faults, []);
-    await page.context().close();
-  });
-}
-
-/** A demo of a test's own, stopped after it whatever comes. */
-async function startFor(t, ...flags) {
-  const own = await Demo.start(...flags);
-  t.after(() => own.stop());
-  return own;
-}
+const site = siteForAll("--set", "signups_per_hour = 100");
 
 /** Lets no answer to `path` through until the returned function is called. */
 async function hold(page, path) {
@@ -49,7 +22,7 @@ async function hold(page, path) {
 
 // --- once -------------------------------------------------------------------------------------------
 
-onPage("two presses and an Enter make one request and one account", async (page) => {
+onPage(site, "two presses and an Enter make one request and one account", async (page) => {
   const counted = countPosts(page, "signup.ashx");
   const release = await hold(page, "signup.ashx");
   await fill(page, { user: "once" });
@@ -60,10 +33,10 @@ onPage("two presses and an Enter make one request and one account", async (page)
   release();
   await done(page);
   assert.equal(counted.posts, 1);
-  assert.equal((await demo.account("once")).disabled, "1");
+  assert.equal((await site.demo.account("once")).disabled, "1");
 });
 
-onPage("a reload after it shows the same and sends nothing", async (page) => {
+onPage(site, "a reload after it shows the same and sends nothing", async (page) => {
   const counted = countPosts(page, "signup.ashx");
   await fill(page, { user: "reloader" });
   await page.click("#submit");
@@ -81,7 +54,7 @@ onPage("a reload after it shows the same and sends nothing", async (page) => {
   assert.equal(await page.isVisible("#done"), false);
 });
 
-onPage("a reload before the answer says to look into the mail, and sends nothing", async (page) => {
+onPage(site, "a reload before the answer says to look into the mail, and sends nothing", async (page) => {
   const counted = countPosts(page, "signup.ashx");
   await hold(page, "signup.ashx");
   await fill(page, { user: "impatient" });
@@ -95,7 +68,7 @@ onPage("a reload before the answer says to look into the mail, and sends nothing
   assert.equal(await page.textContent("#summary"), "", "it is said once");
 });
 
-onPage("back from another page: the filled form is still filled, a finished one still finished", async (page) => {
+onPage(site, "back from another page: the filled form is still filled, a finished one still finished", async (page) => {
   const counted = countPosts(page, "signup.ashx");
   await fill(page, { user: "returner" });
   await page.click("text=Privacy");
@@ -107,13 +80,13 @@ onPage("back from another page: the filled form is still filled, a finished one 
   await fill(page, { user: "returner" });
   await page.click("#submit");
   await done(page);
-  await page.goto(demo.url("login.html"));
+  await page.goto(site.demo.url("login.html"));
   await page.goBack();
   await done(page);
   assert.equal(counted.posts, 1);
 });
 
-onPage("a wrong address: start again, with an empty form and a new sum", async (page) => {
+onPage(site, "a wrong address: start again, with an empty form and a new sum", async (page) => {
   await fill(page, { user: "mistaken", email: "wrong@example.org" });
   await page.click("#submit");
   await done(page);
@@ -121,12 +94,12 @@ onPage("a wrong address: start again, with an empty form and a new sum", async (
   await fill(page, { user: "corrected" });
   await page.click("#submit");
   await done(page);
-  assert.ok(await demo.mailTo("corrected@example.org"));
+  assert.ok(await site.demo.mailTo("corrected@example.org"));
 });
 
 // --- typing -----------------------------------------------------------------------------------------
 
-onPage("a wrong value is said while typing pauses, and a suggestion is taken by a press", async (page) => {
+onPage(site, "a wrong value is said while typing pauses, and a suggestion is taken by a press", async (page) => {
   await page.focus("#user");
   await page.keyboard.type("Alice Müller");
   assert.match(await errorAt(page, "user"), /alice\.muller/);
@@ -141,7 +114,7 @@ onPage("a wrong value is said while typing pauses, and a suggestion is taken by 
 });
 
 test("the whole way with the keyboard alone; whatever has the focus shows it", async () => {
-  const page = await openSignUp(browser, demo.url("signup.html"));
+  const page = await openSignUp(site.browser, site.demo.url("signup.html"));
   const sum = await sumOf(page);
   const stops = [];
   const tab = async (key = "Tab") => {
@@ -177,11 +150,11 @@ test("the whole way with the keyboard alone; whatever has the focus shows it", a
   await done(page);
   await page.waitForFunction(() => document.activeElement.id === "done-title");
   assert.equal(await tab(), "again");
-  const { link } = await demo.mailTo("keys@example.org");
+  const { link } = await site.demo.mailTo("keys@example.org");
   await page.goto(link);
   await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
-  await page.waitForURL(demo.url("login.html"));
+  await page.waitForURL(site.demo.url("login.html"));
   assert.deepEqual(page.faults, []);
   await page.context().close();
 });
@@ -189,9 +162,9 @@ test("the whole way with the keyboard alone; whatever has the focus shows it", a
 // --- networks ---------------------------------------------------------------------------------------
 
 test("a slow network: a word after some seconds, and what to do once it took too long", async () => {
-  const page = await openSignUp(browser, "about:blank");
+  const page = await openSignUp(site.browser, "about:blank");
   await page.clock.install();
-  await page.goto(demo.url("signup.html"));
+  await page.goto(site.demo.url("signup.html"));
   await fill(page, { user: "snail" });
   await hold(page, "signup.ashx");
   await page.click("#submit");
@@ -206,10 +179,10 @@ test("a slow network: a word after some seconds, and what to do once it took too
 });
 
 test("a sum that is long in coming is said to be, and the page goes on when it has come", async () => {
-  const page = await openSignUp(browser, "about:blank");
+  const page = await openSignUp(site.browser, "about:blank");
   await page.clock.install();
   const release = await hold(page, "captcha.ashx");
-  await page.goto(demo.url("signup.html"));
+  await page.goto(site.demo.url("signup.html"));
   await page.waitForFunction(() => texts.dir && document.getElementById("question").textContent);
   await page.clock.runFor(10_000);
   assert.equal(await page.innerText("#status"), sentence("en", "still_waiting"));
@@ -220,7 +193,7 @@ test("a sum that is long in coming is said to be, and the page goes on when it h
 });
 
 test("no network when the page has come: said at the sum; the part that sends is fetched once it is back", async () => {
-  const page = await openSignUp(browser, demo.url("signup.html"));
+  const page = await openSignUp(site.browser, site.demo.url("signup.html"));
   await sumOf(page);
   await page.context().setOffline(true);
   await page.fill("#user", "tunnel");
@@ -239,9 +212,9 @@ test("no network when the page has come: said at the sum; the part that sends is
 // --- one more mail ----------------------------------------------------------------------------------
 
 test("five minutes later the page offers the mail once more, counted down", async () => {
-  const page = await openSignUp(browser, "about:blank");
+  const page = await openSignUp(site.browser, "about:blank");
   await page.clock.install();
-  await page.goto(demo.url("signup.html"));
+  await page.goto(site.demo.url("signup.html"));
   await fill(page, { user: "waiting" });
   await page.click("#submit");
   await done(page);
@@ -272,7 +245,7 @@ test("five minutes later the page offers the mail once more, counted down", asyn
 
 test("a host that sends no second mail says so, there and where a link leads", async (t) => {
   const off = await startFor(t, "--set", "resend = false");
-  const page = await openSignUp(browser, off.url("signup.html"));
+  const page = await openSignUp(site.browser, off.url("signup.html"));
   await fill(page, { user: "single" });
   await page.click("#submit");
   await done(page);
@@ -291,14 +264,14 @@ test("a host that sends no second mail says so, there and where a link leads", a
 
 test("a closed host says so before anything is typed", async (t) => {
   const closed = await startFor(t, "--set", 'signups = "closed"');
-  const page = await openSignUp(browser, closed.url("signup.html"));
+  const page = await openSignUp(site.browser, closed.url("signup.html"));
   assert.match(await summary(page), /^Sign-up is closed at the moment\. Try again at .*\d/);
   await page.context().close();
 });
 
 test("502 from a real web server whose program is gone: said in words, and the form is kept", async () => {
   const gone = await Demo.start();
-  const page = await openSignUp(browser, gone.url("signup.html"));
+  const page = await openSignUp(site.browser, gone.url("signup.html"));
   await fill(page, { user: "survivor" });
   const ids = await Promise.all(["1", "2"].map(async (name) => Number(await readFile(`${gone.dir}/run/${name}.pid`, "utf8"))));
   // The script would stop all when a process ends; it sleeps through this.
@@ -326,26 +299,26 @@ async function scan(file) {
 }
 
 test("a scanner opens every link first, activation by get: the person is told that the account is active, and it is", async () => {
-  const page = await openSignUp(browser, demo.url("signup.html"));
+  const page = await openSignUp(site.browser, site.demo.url("signup.html"));
   await fill(page, { user: "scanned" });
   await page.click("#submit");
   await done(page);
-  const { file, link } = await demo.mailTo("scanned@example.org");
+  const { file, link } = await site.demo.mailTo("scanned@example.org");
   assert.equal((await fetch(link, { method: "HEAD" })).status, 200);
-  assert.equal((await demo.account("scanned")).disabled, "1", "a HEAD activates nothing");
+  assert.equal((await site.demo.account("scanned")).disabled, "1", "a HEAD activates nothing");
   await scan(file);
   const answer = await page.goto(link);
   assert.equal(answer.status(), 400);
   assert.match(await page.innerText("main"), new RegExp(sentence("en", "page_refused_used").replace("?", "\\?")));
-  assert.equal((await demo.account("scanned")).disabled, "0");
+  assert.equal((await site.demo.account("scanned")).disabled, "0");
   await page.click("text=Sign in");
-  await page.waitForURL(demo.url("login.html"));
+  await page.waitForURL(site.demo.url("login.html"));
   await page.context().close();
 });
 
 test("a scanner opens every link first, activation by click: nothing happens until the person presses the button", async (t) => {
   const click = await startFor(t, "--set", 'activation = "click"');
-  const page = await openSignUp(browser, click.url("signup.html"));
+  const page = await openSignUp(site.browser, click.url("signup.html"));
   await fill(page, { user: "scanned" });
   await page.click("#submit");
   await done(page);

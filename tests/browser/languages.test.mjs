@@ -2,27 +2,17 @@
 
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import assert from "node:assert/strict";
-import { done, fill, focused, launch, openSignUp, plain, sentence, sumOf, TAGS, textsOf } from "./support/browser.mjs";
-import { Demo, REPOSITORY } from "./support/demo.mjs";
+import { done, fill, focused, openSignUp, plain, sentence, siteForAll, sumOf, TAGS, textsOf } from "./support/browser.mjs";
+import { REPOSITORY } from "./support/demo.mjs";
 
 const HTML = join(REPOSITORY, "nginx/html");
-let browser;
-let demo;
-
-before(async () => {
-  browser = await launch();
-  demo = await Demo.start("--set", "signups_per_hour = 100");
-});
-after(async () => {
-  await browser.close();
-  await demo.stop();
-});
+const site = siteForAll("--set", "signups_per_hour = 100");
 
 /** The language and the heading of the page at `path`, for a browser of this locale. */
 async function spoken(path, locale) {
-  const page = await openSignUp(browser, demo.url(path), { locale });
+  const page = await openSignUp(site.browser, site.demo.url(path), { locale });
   await sumOf(page);
   const found = await page.evaluate(() => [document.documentElement.lang, document.documentElement.dir, document.querySelector("h1").textContent]);
   assert.deepEqual(page.faults, []);
@@ -33,7 +23,7 @@ async function spoken(path, locale) {
 const expected = (tag) => [tag, textsOf(tag).dir, textsOf(tag).heading];
 
 test("the English that stands in the pages is that of lang/en.json", async () => {
-  const page = await browser.newPage();
+  const page = await site.browser.newPage();
   for (const file of ["signup.html", "login.html"]) {
     const html = await readFile(join(HTML, file), "utf8");
     const found = await page.evaluate((source) => {
@@ -62,7 +52,7 @@ test("every text that the page names is in the files, and every text of the file
 });
 
 test("the menu has every language by its own name", async () => {
-  const page = await openSignUp(browser, demo.url("signup.html"));
+  const page = await openSignUp(site.browser, site.demo.url("signup.html"));
   await sumOf(page);
   const options = await page.$$eval("#language option", (all) => all.map(({ value, text, lang }) => [value, text, lang]));
   assert.deepEqual(options.sort(), TAGS.map((tag) => [tag, textsOf(tag).language, tag]));
@@ -83,12 +73,12 @@ test("the address names the language before the browser does; a region falls bac
 
 test("a file more in lang/ is a language more", async () => {
   const texts = { ...textsOf("en"), language: "Svenska", heading: "Skapa ett konto" };
-  await writeFile(join(demo.dir, "html/lang/sv.json"), JSON.stringify(texts));
+  await writeFile(join(site.demo.dir, "html/lang/sv.json"), JSON.stringify(texts));
   assert.deepEqual(await spoken("signup.html?lang=sv", "en"), ["sv", "ltr", "Skapa ett konto"]);
 });
 
 test("a change of the language keeps what was typed, and says what is wrong in the new one", async () => {
-  const page = await openSignUp(browser, demo.url("signup.html"), { locale: "en" });
+  const page = await openSignUp(site.browser, site.demo.url("signup.html"), { locale: "en" });
   await fill(page, { user: "Alice Smith", email: "nonsense" });
   await page.click("#submit");
   await page.selectOption("#language", "ar");
@@ -108,20 +98,20 @@ test("a change of the language keeps what was typed, and says what is wrong in t
 });
 
 test("the mail comes in the language of the page, not in the browser's", async () => {
-  const page = await openSignUp(browser, demo.url("signup.html?lang=ja"), { locale: "de" });
+  const page = await openSignUp(site.browser, site.demo.url("signup.html?lang=ja"), { locale: "de" });
   await fill(page, { user: "reader" });
   await page.click("#submit");
   await done(page);
-  const { file } = await demo.mailTo("reader@example.org");
+  const { file } = await site.demo.mailTo("reader@example.org");
   assert.match(await readFile(file, "utf8"), /\r\nContent-Language: ja\r\n/);
-  assert.equal(await page.textContent("#done-subject"), sentence("ja", "done_subject", { subject: sentence("ja", "mail_subject", { host: "127.0.0.1" }) }));
+  assert.equal(await page.textContent("#done-subject"), sentence("ja", "done_subject", { subject: sentence("ja", "mail_subject", { host: "…" }) }));
   await page.context().close();
 });
 
 test("without its texts the page says so, and goes on once they can be had", async () => {
-  const page = await openSignUp(browser, "about:blank", { locale: "fr" });
+  const page = await openSignUp(site.browser, "about:blank", { locale: "fr" });
   await page.route("**/lang/*", (route) => route.abort());
-  await page.goto(demo.url("signup.html"));
+  await page.goto(site.demo.url("signup.html"));
   await page.waitForSelector("#mute:not([hidden])");
   assert.equal(await page.textContent("#submit"), textsOf("en").submit);
   await page.unroute("**/lang/*");

@@ -4,35 +4,25 @@ import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import assert from "node:assert/strict";
-import { fits, launch, LONG, openSignUp, sumOf, TAGS } from "./support/browser.mjs";
-import { Demo, REPOSITORY } from "./support/demo.mjs";
+import { fits, LONG, openSignUp, siteForAll, sumOf, TAGS } from "./support/browser.mjs";
+import { REPOSITORY } from "./support/demo.mjs";
 
 const HTML = join(REPOSITORY, "nginx/html");
-let browser;
-let demo;
-
-before(async () => {
-  browser = await launch();
-  demo = await Demo.start();
-});
-after(async () => {
-  await browser.close();
-  await demo.stop();
-});
+const site = siteForAll();
 
 for (const locale of TAGS) {
   test(`the first paint in ${locale} takes at most 4 requests beside the captcha, 40 KB, and nothing from elsewhere`, async () => {
-    const page = await openSignUp(browser, "about:blank", { locale });
+    const page = await openSignUp(site.browser, "about:blank", { locale });
     const asked = [];
     page.on("response", (response) => asked.push(response));
-    await page.goto(demo.url("signup.html"));
+    await page.goto(site.demo.url("signup.html"));
     await sumOf(page);
     await page.waitForLoadState("networkidle");
     const sizes = await Promise.all(asked.map(async (response) => (await response.body()).length));
     const urls = asked.map((response) => response.url()).filter((url) => !url.startsWith("data:"));
-    assert.ok(urls.every((url) => url.startsWith(demo.url(""))), urls.join(" "));
+    assert.ok(urls.every((url) => url.startsWith(site.demo.url(""))), urls.join(" "));
     assert.equal(urls.filter((url) => url.endsWith("/captcha.ashx")).length, 1);
     assert.ok(urls.length <= 5, urls.join(" "));
     assert.ok(sizes.reduce((a, b) => a + b, 0) <= 40_000, `${sizes}, not compressed`);
@@ -51,13 +41,13 @@ test("no page has an inline script or style, or refers to another site", async (
 });
 
 test("the pages come with a policy that allows nothing inline", async () => {
-  const policy = (await fetch(demo.url("signup.html"))).headers.get("Content-Security-Policy");
+  const policy = (await fetch(site.demo.url("signup.html"))).headers.get("Content-Security-Policy");
   assert.match(policy, /default-src 'none'/);
   assert.doesNotMatch(policy, /unsafe-inline/);
 });
 
 test("the password inputs have no name, so no browser ever sends them", async () => {
-  const page = await openSignUp(browser, demo.url("signup.html"));
+  const page = await openSignUp(site.browser, site.demo.url("signup.html"));
   await page.fill("#password", "correct horse");
   assert.deepEqual(await page.evaluate(() => [...new FormData(document.getElementById("form")).keys()].sort()),
     ["captcha_answer", "email", "name", "user"]);
@@ -65,7 +55,7 @@ test("the password inputs have no name, so no browser ever sends them", async ()
 });
 
 test("without JavaScript the form is not there, and the page says why and how to sign up", async () => {
-  const page = await openSignUp(browser, demo.url("signup.html"), { javaScriptEnabled: false });
+  const page = await openSignUp(site.browser, site.demo.url("signup.html"), { javaScriptEnabled: false });
   assert.ok(!(await page.isVisible("#form")));
   assert.ok(!(await page.isVisible("#language")));
   assert.match(await page.innerText("main"), /must not leave your device/);
@@ -73,16 +63,16 @@ test("without JavaScript the form is not there, and the page says why and how to
   assert.match(lines, /curl .*captcha\.ashx/);
   await page.context().close();
 
-  const { question, token, realm } = await (await fetch(demo.url("captcha.ashx"))).json();
+  const { question, token, realm } = await (await fetch(site.demo.url("captcha.ashx"))).json();
   const sum = question.match(/\d+/g).map(Number).reduce((a, b) => a + b);
-  const commands = lines.replace("https://users.example.org", demo.url("").slice(0, -1)).replace("REALM", realm).replace("TOKEN", token).replace("=8", `=${sum}`);
+  const commands = lines.replace("https://users.example.org", site.demo.url("").slice(0, -1)).replace("REALM", realm).replace("TOKEN", token).replace("=8", `=${sum}`);
   const shell = spawnSync("bash", ["-euc", commands], { input: "correct horse\n", encoding: "utf8" });
   assert.match(shell.stdout, /{"ok":true,"user":"alice"}/, shell.stderr);
-  assert.equal((await demo.account("alice")).ha1, createHash("md5").update(`alice:${realm}:correct horse`).digest("hex"));
+  assert.equal((await site.demo.account("alice")).ha1, createHash("md5").update(`alice:${realm}:correct horse`).digest("hex"));
 });
 
 test("a password manager can tell the fields, and every field takes what is pasted", async () => {
-  const page = await openSignUp(browser, demo.url("signup.html"));
+  const page = await openSignUp(site.browser, site.demo.url("signup.html"));
   const autocomplete = (field) => page.getAttribute(`#${field}`, "autocomplete");
   assert.deepEqual(await Promise.all(["user", "name", "email", "password"].map(autocomplete)), ["username", "name", "email", "new-password"]);
   for (const field of ["user", "name", "email", "password", "answer"]) {
@@ -99,7 +89,7 @@ test("a password manager can tell the fields, and every field takes what is past
 for (const [width, height] of [[320, 256], [320, 568], [360, 640], [1280, 800], [2560, 1440]]) {
   for (const locale of LONG ? TAGS : width === 320 && height === 256 ? ["en", "ar", "de"] : ["en"]) {
     test(`nothing is cut off at ${width} x ${height} in ${locale}`, async () => {
-      const page = await openSignUp(browser, demo.url("signup.html"), { viewport: { width, height }, locale });
+      const page = await openSignUp(site.browser, site.demo.url("signup.html"), { viewport: { width, height }, locale });
       await sumOf(page);
       assert.ok(await fits(page), "empty");
       await page.fill("#user", "W".repeat(64));

@@ -1,32 +1,11 @@
 // Every refusal in words, at its field or above the form, and nothing that was typed is lost. What a
 // running demo can refuse is refused by it; statuses that need a fault are put in its place.
 
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import assert from "node:assert/strict";
-import { errorAt, fill, focused, launch, openSignUp, summary } from "./support/browser.mjs";
-import { Demo } from "./support/demo.mjs";
+import { errorAt, fill, focused, onPage, openSignUp, siteForAll, summary } from "./support/browser.mjs";
 
-let browser;
-let demo;
-
-before(async () => {
-  browser = await launch();
-  demo = await Demo.start();
-});
-after(async () => {
-  await browser.close();
-  await demo.stop();
-});
-
-/** A test with a page of its own; no script error and no CSP refusal may come. */
-function onPage(name, body) {
-  test(name, async () => {
-    const page = await openSignUp(browser, demo.url("signup.html"));
-    await body(page);
-    assert.deepEqual(page.faults, []);
-    await page.context().close();
-  });
-}
+const site = siteForAll();
 
 /** Answers the sign-up's POST in the program's place. */
 function answerSignUp(page, status, error, headers = {}, description = "For a developer.") {
@@ -45,7 +24,7 @@ async function assertKept(page, user) {
   assert.equal(await page.inputValue("#password"), "correct horse");
 }
 
-onPage("an empty form is not sent; each field says what it wants and the first has the focus", async (page) => {
+onPage(site, "an empty form is not sent; each field says what it wants and the first has the focus", async (page) => {
   let posts = 0;
   page.on("request", (request) => { posts += request.method() === "POST"; });
   await page.click("#submit");
@@ -59,7 +38,7 @@ onPage("an empty form is not sent; each field says what it wants and the first h
   assert.equal(posts, 0);
 });
 
-onPage("a field that breaks a rule says so when it is left, and is quiet again once mended", async (page) => {
+onPage(site, "a field that breaks a rule says so when it is left, and is quiet again once mended", async (page) => {
   const wrong = {
     user: ["Alice Smith", /alice\.smith/], email: ["alice", /e-mail/], password: ["short", /at least 10/], answer: ["eight", /digits/],
   };
@@ -75,7 +54,7 @@ onPage("a field that breaks a rule says so when it is left, and is quiet again o
   assert.equal(await page.getAttribute("#user", "aria-invalid"), null);
 });
 
-onPage("a press on the button counts although an error appears above it at that moment", async (page) => {
+onPage(site, "a press on the button counts although an error appears above it at that moment", async (page) => {
   await fill(page, { user: "Upper" });
   await page.press("#answer", "Tab");
   await page.focus("#email");
@@ -84,7 +63,7 @@ onPage("a press on the button counts although an error appears above it at that 
   assert.match(await summary(page), /attention: 2/);
 });
 
-onPage("a wrong sum brings a new one and loses nothing else", async (page) => {
+onPage(site, "a wrong sum brings a new one and loses nothing else", async (page) => {
   await fill(page, { user: "wrong.sum", answer: 99 });
   await page.click("#submit");
   assert.match(await errorAt(page, "answer"), /not the sum/);
@@ -93,8 +72,8 @@ onPage("a wrong sum brings a new one and loses nothing else", async (page) => {
   await assertKept(page, "wrong.sum");
 });
 
-onPage("a taken name is refused at its field, and the same form goes through with another", async (page) => {
-  assert.equal((await demo.signUp("taken")).status, 200);
+onPage(site, "a taken name is refused at its field, and the same form goes through with another", async (page) => {
+  assert.equal((await site.demo.signUp("taken")).status, 200);
   await fill(page, { user: "taken" });
   await page.click("#submit");
   assert.match(await errorAt(page, "user"), /taken/);
@@ -105,7 +84,7 @@ onPage("a taken name is refused at its field, and the same form goes through wit
   await page.waitForSelector("#done:not([hidden])");
 });
 
-onPage("the server's word about a field is shown at that field", async (page) => {
+onPage(site, "the server's word about a field is shown at that field", async (page) => {
   await fill(page, { user: "alice" });
   for (const [field, description] of [["name", "name is not well-formed"], ["email", "email is not one plain address"], ["user", "user is reserved"]]) {
     await answerSignUp(page, 400, "invalid_request", {}, description);
@@ -127,7 +106,7 @@ const SENTENCES = [
   [504, "server_error", {}, /cannot be reached/],
 ];
 for (const [status, error, headers, sentence] of SENTENCES) {
-  onPage(`${status} ${error} has its own sentence and keeps the form`, async (page) => {
+  onPage(site, `${status} ${error} has its own sentence and keeps the form`, async (page) => {
     await answerSignUp(page, status, error, headers);
     await fill(page, { user: "alice" });
     await page.click("#submit");
@@ -137,7 +116,7 @@ for (const [status, error, headers, sentence] of SENTENCES) {
   });
 }
 
-onPage("no network is said in words, and the same form goes out once it is back", async (page) => {
+onPage(site, "no network is said in words, and the same form goes out once it is back", async (page) => {
   await fill(page, { user: "offline" });
   await page.context().setOffline(true);
   await page.click("#submit");
@@ -149,14 +128,14 @@ onPage("no network is said in words, and the same form goes out once it is back"
 });
 
 test("an unknown host is said before anything is typed", async () => {
-  const page = await openSignUp(browser, demo.url("signup.html", "unknown.example"));
+  const page = await openSignUp(site.browser, site.demo.url("signup.html", "unknown.example"));
   assert.match(await errorAt(page, "answer"), /not open at this address \(unknown\.example/);
   await page.context().close();
 });
 
 // After two accounts above; the demo's limit is three an hour.
-onPage("the fourth account of an hour is refused with the time of the next", async (page) => {
-  for (const user of ["third", "fourth"]) await demo.signUp(user);
+onPage(site, "the fourth account of an hour is refused with the time of the next", async (page) => {
+  for (const user of ["third", "fourth"]) await site.demo.signUp(user);
   await fill(page, { user: "fifth" });
   await page.click("#submit");
   assert.match(await summary(page), /Try again at .*.*\d+/);

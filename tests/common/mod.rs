@@ -15,6 +15,7 @@ pub mod process;
 pub mod raw;
 pub mod server;
 pub mod visitor;
+pub mod volume;
 
 pub use host::{Host, Setup, Way};
 pub use http::{Ask, Reply};

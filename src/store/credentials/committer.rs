@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::change::{Change, Outcome, Plan, Planned};
 use super::core::Core;
 use super::hold::{Failed, Hold, Writer};
+use super::job::{Job, Luggage};
 use crate::disk::{self, Disk, LockFile, Locked};
 use crate::error::Fault;
 use crate::log;
@@ -25,17 +26,6 @@ const BATCH: usize = 256;
 /// allowed number of callers waits behind it. A compaction of a few hundred megabytes takes less than
 /// a quarter of the default wait.
 const STUCK_PART: u32 = 4;
-
-/// What goes along with a change: dropped once the account is known not to be there, left where it
-/// is when that is not known.
-pub trait Luggage: Any + Send {
-    /// The account is, or may be, there.
-    fn leave(self: Box<Self>);
-}
-
-impl Luggage for () {
-    fn leave(self: Box<Self>) {}
-}
 
 /// See the module's head.
 #[derive(Debug)]
@@ -61,28 +51,6 @@ struct Queue {
     jobs: VecDeque<Arc<Job>>,
     busy_since: Option<Instant>,
     closed: bool,
-}
-
-struct Job {
-    change: Change,
-    state: Mutex<State>,
-    ended: Condvar,
-}
-
-enum State {
-    Queued(Box<dyn Luggage>),
-    Taken(Box<dyn Luggage>),
-    Ended(Result<Outcome, Fault>, Box<dyn Luggage>),
-    /// The caller gave up while the committer was at it.
-    Abandoned(Box<dyn Luggage>),
-    /// The caller gave up before, or has its answer.
-    Over,
-}
-
-impl std::fmt::Debug for Job {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Job").finish_non_exhaustive()
-    }
 }
 
 impl Committer {
@@ -155,8 +123,7 @@ impl Committer {
 
     fn push(&self, change: Change, luggage: Box<dyn Luggage>) -> Result<Arc<Job>, Fault> {
         self.ensure_running()?;
-        let state = Mutex::new(State::Queued(luggage));
-        let job = Arc::new(Job { change, state, ended: Condvar::new() });
+        let job = Arc::new(Job::new(change, luggage));
         let mut queue = lock(&self.shared.queue);
         let stuck =
             queue.busy_since.is_some_and(|since| since.elapsed() > self.lock_wait / STUCK_PART);
@@ -175,7 +142,7 @@ impl Committer {
         let Some(writer) = start.take() else { return Ok(()) };
         let shared = self.shared.clone();
         let spawned = std::thread::Builder::new().name("committer".into()).spawn(move || {
-            shared.run(writer);
+            log::or_end_the_process("the committer", || shared.run(writer));
         });
         // The writer went with the closure; where no thread can be had, the process is of no use.
         spawned.map(drop).map_err(|cause| {
@@ -192,109 +159,6 @@ impl Drop for Committer {
     }
 }
 
-impl Job {
-    /// Waits for the end; `None` where it did not come in time, and then the luggage is dropped as
-    /// soon as the account is known not to be there.
-    fn wait(&self, wait: Duration) -> Option<(Result<Outcome, Fault>, Box<dyn Luggage>)> {
-        let started = Instant::now();
-        let mut state = lock(&self.state);
-        loop {
-            let left = wait.saturating_sub(started.elapsed());
-            state = match std::mem::replace(&mut *state, State::Over) {
-                State::Ended(result, luggage) => return Some((result, luggage)),
-                State::Queued(luggage) if left.is_zero() && !self.must_be_done() => {
-                    drop(state);
-                    drop(luggage);
-                    return None;
-                }
-                State::Queued(luggage) | State::Taken(luggage) if left.is_zero() => {
-                    *state = State::Abandoned(luggage);
-                    return None;
-                }
-                waiting => {
-                    *state = waiting;
-                    let woken = self.ended.wait_timeout(state, left);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-    }
-
-    /// Whether it is done even when its caller gives up: an account that was made for nobody goes,
-    /// and so does a token whose mail was not sent.
-    fn must_be_done(&self) -> bool {
-        matches!(self.change, Change::Withdraw { .. } | Change::Unmail { .. })
-    }
-
-    /// What becomes of the luggage of a change that failed.
-    fn part_with(&self, luggage: Box<dyn Luggage>) {
-        match self.change {
-            // An account or a token that could not be taken back is still there.
-            Change::Withdraw { .. } | Change::Unmail { .. } => luggage.leave(),
-            _ => drop(luggage),
-        }
-    }
-
-    /// Marks the change as taken; whether its caller still wants it.
-    fn take(&self) -> bool {
-        let mut state = lock(&self.state);
-        match std::mem::replace(&mut *state, State::Over) {
-            State::Queued(luggage) => {
-                *state = State::Taken(luggage);
-                true
-            }
-            other => {
-                *state = other;
-                false
-            }
-        }
-    }
-
-    /// Puts a taken change back into the queue's state; whether its caller still wants it.
-    fn put_back(&self) -> bool {
-        let mut state = lock(&self.state);
-        match std::mem::replace(&mut *state, State::Over) {
-            State::Taken(luggage) => {
-                *state = State::Queued(luggage);
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Hands the outcome over; returns the luggage of a caller that is gone.
-    fn end(&self, result: Result<Outcome, Fault>) -> Option<Box<dyn Luggage>> {
-        let mut state = lock(&self.state);
-        let abandoned = match std::mem::replace(&mut *state, State::Over) {
-            State::Taken(luggage) | State::Queued(luggage) => {
-                *state = State::Ended(result, luggage);
-                None
-            }
-            State::Abandoned(luggage) => Some(luggage),
-            State::Ended(..) | State::Over => None,
-        };
-        drop(state);
-        self.ended.notify_one();
-        abandoned
-    }
-
-    /// Leaves the luggage where it is, and an empty one in its place.
-    fn leave_luggage(&self) {
-        let mut state = lock(&self.state);
-        match std::mem::replace(&mut *state, State::Over) {
-            State::Taken(luggage) => {
-                *state = State::Taken(Box::new(()));
-                luggage.leave();
-            }
-            State::Abandoned(luggage) => {
-                *state = State::Abandoned(Box::new(()));
-                luggage.leave();
-            }
-            other => *state = other,
-        }
-    }
-}
-
 impl Shared {
     fn run(&self, mut writer: Writer) {
         let mut lock_file = LockFile::new(&self.lock_path, 0o600);
@@ -302,8 +166,9 @@ impl Shared {
             if let Err(fault) = self.batch(&mut writer, &mut lock_file) {
                 // Whoever is in the queue by now waits for nothing else: a lock that cannot be
                 // had at all is everybody's answer.
-                log_fault(&fault);
-                for job in self.take_jobs(usize::MAX) {
+                let jobs = self.take_jobs(usize::MAX);
+                log_unheard(&fault, &jobs);
+                for job in jobs {
                     self.answer(&job, Err(fault.share()));
                 }
             }
@@ -332,7 +197,7 @@ impl Shared {
             Ok(hold) => self.under_lock(hold, core, jobs),
             Err(fault) => {
                 drop(core);
-                log_fault(&fault);
+                log_unheard(&fault, &jobs);
                 jobs.into_iter().map(|job| (job, Err(fault.share()))).collect()
             }
         };
@@ -342,8 +207,12 @@ impl Shared {
     }
 
     /// The lock, with the index up to date. Reading what is new happens without the lock, even
-    /// where another file took the place of the old one while the lock was waited for.
-    fn lock_caught_up(&self, writer: &Writer, lock_file: &mut LockFile) -> Result<Locked, Fault> {
+    /// where the file was replaced or changed while the lock was waited for.
+    fn lock_caught_up(
+        &self,
+        writer: &mut Writer,
+        lock_file: &mut LockFile,
+    ) -> Result<Locked, Fault> {
         for last in [false, false, true] {
             if let Err(fault) = lock(&self.core).refresh()
                 && writer.is_prepared()
@@ -354,9 +223,12 @@ impl Shared {
             let locked = lock_file
                 .lock(self.disk.as_ref())
                 .map_err(|cause| Fault::new("lock", &self.lock_path, cause))?;
-            if last || lock(&self.core).is_current() {
+            let mut core = lock(&self.core);
+            // In this order: the index is forgotten even where it is then read under the lock.
+            if writer.recognises(&mut core)? && core.is_current() || last {
                 return Ok(locked);
             }
+            drop(core);
             drop(locked);
             // Reading a whole file is work, not a hung disk.
             lock(&self.queue).busy_since = None;
@@ -417,6 +289,7 @@ impl Shared {
             };
             ended.push((job, result));
         }
+        hold.leave();
         ended
     }
 
@@ -428,9 +301,7 @@ impl Shared {
         match &job.change {
             Change::Create { user, token, .. } if made => {
                 let change = Change::Withdraw { user: user.clone(), token: *token };
-                let state = Mutex::new(State::Abandoned(luggage));
-                let job = Arc::new(Job { change, state, ended: Condvar::new() });
-                lock(&self.queue).jobs.push_back(job);
+                lock(&self.queue).jobs.push_back(Arc::new(Job::unheard(change, luggage)));
             }
             // The line waits for the mail: the sweep sends it.
             Change::Remail { .. } if !failed => luggage.leave(),
@@ -464,17 +335,18 @@ impl Shared {
     }
 }
 
-impl Job {
-    fn is_abandoned(&self) -> bool {
-        matches!(*lock(&self.state), State::Abandoned(_))
-    }
-}
-
 fn lock_fault(path: &Path, cause: io::Error) -> Fault {
     let fault = Fault::new("wait for the lock on", path, cause);
     match disk::lock_holder(path) {
         Some(pid) => fault.way_out(format!("process {pid} holds it: let it go on or end it")),
         None => fault.way_out("find its holder with `fuser` or `lslocks`"),
+    }
+}
+
+/// Logs a fault that no request waits for; who waits for one logs it as his own.
+fn log_unheard(fault: &Fault, jobs: &[Arc<Job>]) {
+    if jobs.iter().all(|job| job.is_abandoned()) {
+        log_fault(fault);
     }
 }
 

@@ -2,21 +2,25 @@
 //!
 //! The index is a hint that is brought up to date at every use: the path still stands for the open
 //! file (which keeps its inode number from coming back), the last line that was read still stands
-//! where it stood, and from there on new lines are read.
+//! where it stood, and from there on new lines are read. Whether another hand changed older lines, the
+//! holder of the lock tells (see `stamp`).
 
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::index::Table;
 use super::line::{Account, LINE_MAX, Line};
-use super::scan;
+use super::{scan, stamp};
 use crate::disk::{Disk, Handle, Open, Stat};
 use crate::error::Fault;
 use crate::log;
 use crate::secret::TokenId;
 
+/// A file that was changed within this time may be changed again without another time of change.
+const UNCERTAIN: Duration = Duration::from_secs(1);
 /// How many of the last lines are remembered, to find back after the file was cut.
 const MARKS: usize = 64;
 
@@ -25,12 +29,21 @@ const MARKS: usize = 64;
 pub struct Core {
     disk: Arc<dyn Disk>,
     path: PathBuf,
+    journal: PathBuf,
     opened: Option<(Arc<dyn Handle>, Stat)>,
+    begun: Option<Begun>,
     names: Table,
     tokens: Table,
     marks: VecDeque<Mark>,
     damaged: Vec<(u64, u64)>,
     is_new: bool,
+}
+
+/// When the index was begun from nothing: the generation, and the file, as they were before.
+#[derive(Debug)]
+struct Begun {
+    generation: Option<u64>,
+    stat: Stat,
 }
 
 /// A line that was read: where, and what it said (its first [`LINE_MAX`] bytes).
@@ -78,12 +91,14 @@ pub struct Whole {
 }
 
 impl Core {
-    /// For the file at `path`, which is opened at the first use.
-    pub fn new(disk: Arc<dyn Disk>, path: &Path) -> Self {
+    /// For the file at `path`, which is opened at the first use; `journal` tells its generation.
+    pub fn new(disk: Arc<dyn Disk>, path: &Path, journal: &Path) -> Self {
         Self {
             disk,
             path: path.to_owned(),
+            journal: journal.to_owned(),
             opened: None,
+            begun: None,
             names: Table::new(),
             tokens: Table::new(),
             marks: VecDeque::new(),
@@ -132,6 +147,10 @@ impl Core {
             }
         };
         let from = self.find_back(handle.as_ref(), len)?;
+        if from == 0 {
+            let generation = stamp::generation(self.disk.as_ref(), &self.journal);
+            self.begun = Some(Begun { generation, stat });
+        }
         let end = if from < len { self.read_on(handle.as_ref(), from, len)? } else { from };
         Ok(Whole { handle, inode, end, len })
     }
@@ -143,6 +162,23 @@ impl Core {
             (None, Ok(_)) => false,
             (_, Err(_)) => true,
         }
+    }
+
+    /// Whether the index is of this generation, in which the file is what `stat` says. Otherwise it
+    /// is forgotten, unless the file is still what it was before it was read. Call it under the lock.
+    pub fn belongs_to(&mut self, generation: u64, stat: &Stat) -> bool {
+        let Some(begun) = &mut self.begun else { return true };
+        if begun.generation == Some(generation) {
+            return true;
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let is_old = now.as_nanos() as i128 - stat.mtime > UNCERTAIN.as_nanos() as i128;
+        if is_old && begun.stat == *stat {
+            begun.generation = Some(generation);
+            return true;
+        }
+        self.forget();
+        false
     }
 
     /// Whether the file was opened and [`Core::is_settled`] not called since: its directory entry
@@ -187,6 +223,7 @@ impl Core {
         self.tokens = Table::new();
         self.marks.clear();
         self.damaged.clear();
+        self.begun = None;
     }
 
     fn read_on(&mut self, handle: &dyn Handle, from: u64, len: u64) -> io::Result<u64> {

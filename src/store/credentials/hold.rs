@@ -7,12 +7,16 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rand::RngExt;
 
 use super::change::{Flip, Outcome, Plan, Stretch};
 use super::compact::Draft;
 use super::core::{Core, Found, Whole};
 use super::journal::Journal;
 use super::line::{Account, ENABLED, Line};
+use super::stamp::Stamp;
 use super::view::{self, Sum, View};
 use super::{Paths, recover, scan};
 use crate::disk::{self, Disk, Locked, Open};
@@ -25,6 +29,7 @@ pub struct Writer {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) paths: Paths,
     journal: Option<Journal>,
+    stamp: Option<Stamp>,
     pub(super) views: Vec<View>,
 }
 
@@ -56,7 +61,7 @@ impl From<Fault> for Failed {
 impl Writer {
     /// For the files at `paths`.
     pub fn new(disk: Arc<dyn Disk>, paths: Paths, views: Vec<View>) -> Self {
-        Self { disk, paths, journal: None, views }
+        Self { disk, paths, journal: None, stamp: None, views }
     }
 
     /// Whether the files that are missing were made.
@@ -67,9 +72,6 @@ impl Writer {
     /// Makes what is missing: the credentials file (where no journal shows that there was one), the
     /// journal, the views.
     fn prepare(&mut self) -> Result<(), Fault> {
-        if self.journal.is_some() {
-            return Ok(());
-        }
         let exists = |path| self.disk.stat(path).is_ok();
         if !exists(&self.paths.journal) {
             let path = &self.paths.credentials;
@@ -84,10 +86,43 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether the index is of the file as it stands under the lock; it is forgotten where another
+    /// hand changed the file (see `stamp`). True as well while nothing was prepared.
+    pub fn recognises(&mut self, core: &mut Core) -> Result<bool, Fault> {
+        // What cannot be looked at cannot be read either, and that fails with a way out.
+        let (Some(journal), Ok(stat)) = (&self.journal, self.disk.stat(&self.paths.credentials))
+        else {
+            return Ok(true);
+        };
+        let found = journal.stamp()?;
+        let stamp = match found.filter(|stamp| stamp.is_of(&stat)) {
+            Some(stamp) => stamp,
+            None => {
+                let generation = rand::rng().random();
+                let stamp = Stamp::of(generation, &stat);
+                // Where it cannot be written, the next holder comes to the same conclusion.
+                let _ = journal.put_stamp(&stamp);
+                if found.is_some() {
+                    log::event(log::Level::Info, "credentials")
+                        .field("outcome", "changed")
+                        .field("file", self.paths.credentials.display())
+                        .field("note", "by another hand, or a process was killed; read anew")
+                        .emit();
+                }
+                stamp
+            }
+        };
+        self.stamp = Some(stamp);
+        Ok(core.belongs_to(stamp.generation, &stat))
+    }
+
     /// Begins a hold: everything that a crash, a power cut or an editor left is put right before
     /// anything is decided.
     pub fn begin<'a>(&'a mut self, lock: Locked, core: &mut Core) -> Result<Hold<'a>, Fault> {
-        self.prepare()?;
+        if self.journal.is_none() {
+            self.prepare()?;
+            self.recognises(core)?;
+        }
         let mut whole = core.refresh()?;
         if core.is_new() {
             let synced = self.disk.sync_dir(&self.paths.state);
@@ -116,6 +151,27 @@ impl Hold<'_> {
     /// The file as it stands.
     pub fn whole(&self) -> &Whole {
         &self.whole
+    }
+
+    /// Ends a hold: the next holder knows the file as it is left.
+    pub fn leave(self) {
+        let Some(last) = self.writer.stamp else { return };
+        let note = || {
+            let mut stat = self.writer.disk.stat(&self.writer.paths.credentials)?;
+            if last.is_of(&stat) {
+                return Ok(());
+            }
+            // A compacted file, which took the place of this one, was made long enough ago.
+            if stat.ino == self.inode {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                self.whole.handle.set_mtime(now)?;
+                stat = self.whole.handle.stat()?;
+            }
+            let journal = self.writer.journal.as_ref();
+            journal.map_or(Ok(()), |journal| journal.put_stamp(&Stamp::of(last.generation, &stat)))
+        };
+        // Without it the next holder reads all accounts once more, and that is all.
+        let _: io::Result<()> = note();
     }
 
     /// Writes a plan, durably. On an error nothing of it stands, or the journal names what the next

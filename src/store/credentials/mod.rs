@@ -30,11 +30,13 @@ mod compare;
 mod core;
 mod hold;
 mod index;
+mod job;
 mod journal;
 pub mod line;
 mod mailing;
 mod recover;
 mod scan;
+mod stamp;
 mod view;
 
 use std::io;
@@ -58,8 +60,8 @@ use crate::log;
 use crate::secret::TokenId;
 
 pub use self::change::{Outcome, Setting};
-pub use self::committer::Luggage;
 pub use self::compact::Compacted;
+pub use self::job::Luggage;
 pub use self::line::NewAccount;
 pub use self::mailing::{AskedBy, Pending};
 
@@ -122,7 +124,8 @@ impl Credentials {
         let view = |path: &PathBuf| View::new(disk.clone(), path.clone(), view_group);
         let views = view_paths.iter().map(view).collect();
         let credentials = paths.credentials.clone();
-        let core = Arc::new(Mutex::new(Core::new(disk.clone(), &paths.credentials)));
+        let core =
+            Arc::new(Mutex::new(Core::new(disk.clone(), &paths.credentials, &paths.journal)));
         let writer = Writer::new(disk.clone(), paths.clone(), views);
         let (lock, of_core) = (paths.lock, core.clone());
         let committer = Committer::new(disk.clone(), lock, of_core, writer, lock_wait, waiters);
@@ -361,7 +364,7 @@ impl Credentials {
         for path in &self.views {
             let show = || match self.disk.stat(path)?.mtime {
                 mtime if mtime % NANOS == 0 || mtime / NANOS >= i128::from(seconds) => Ok(()),
-                _ => self.disk.open(path, Open::Write)?.set_mtime(seconds),
+                _ => self.disk.open(path, Open::Write)?.set_mtime(Duration::from_secs(seconds)),
             };
             show().map_err(|cause| Fault::new("set the time of change of", path, cause))?;
         }

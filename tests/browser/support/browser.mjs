@@ -2,9 +2,11 @@
 
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
 import axe from "axe-core";
 import { chromium } from "playwright-core";
-import { REPOSITORY } from "./demo.mjs";
+import { Demo, REPOSITORY } from "./demo.mjs";
 
 const LANG = join(REPOSITORY, "nginx/html/lang");
 
@@ -52,6 +54,38 @@ export async function openSignUp(browser, url, options = {}) {
   });
   await page.goto(url);
   return page;
+}
+
+/** A browser and a demo for all tests of a file, both stopped after them; `site.browser` and `site.demo`
+    are there once the tests run. */
+export function siteForAll(...flags) {
+  const site = {};
+  before(async () => {
+    site.browser = await launch();
+    site.demo = await Demo.start(...flags);
+  });
+  after(async () => {
+    await site.browser?.close();
+    await site.demo?.stop();
+  });
+  return site;
+}
+
+/** A test with a page of its own; no script error and no CSP refusal may come. */
+export function onPage(site, name, body) {
+  test(name, async () => {
+    const page = await openSignUp(site.browser, site.demo.url("signup.html"));
+    await body(page);
+    assert.deepEqual(page.faults, []);
+    await page.context().close();
+  });
+}
+
+/** A demo of a test's own, stopped after it whatever comes. */
+export async function startFor(t, ...flags) {
+  const own = await Demo.start(...flags);
+  t.after(() => own.stop());
+  return own;
 }
 
 /** Waits for the question and gives its sum. */
