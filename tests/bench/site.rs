@@ -165,10 +165,10 @@ impl Site {
         let mut tokens = self.tokens.lock().unwrap();
         for entry in fs::read_dir(&pickup).unwrap() {
             let mail = fs::read_to_string(entry.unwrap().path()).unwrap();
-            // Long lines come as quoted-printable.
-            let text = mail.replace("=\r\n", "").replace("=3D", "=");
-            let token = text.split_once("token=").map(|(_, rest)| rest[..43].to_owned());
-            tokens.extend(token);
+            // Long lines come as quoted-printable, with `3D` before the token, which ends the line.
+            let text = mail.replace("=\r\n", "");
+            let line = text.split_once("token=").and_then(|(_, rest)| rest.lines().next());
+            tokens.extend(line.map(|line| line[line.len() - 43..].to_owned()));
         }
         drop(tokens);
         disk_floor::clear(&pickup);

@@ -279,9 +279,11 @@ fn names(dir: &Path) -> Vec<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// The activation token of a mail (the soft line breaks of quoted-printable undone).
+/// The activation token of a mail, which ends its line; in quoted-printable, `3D` stands before it
+/// (and may begin a token anywhere else).
 pub fn token_in(mail: &[u8]) -> Option<Token> {
-    let text = String::from_utf8_lossy(mail).replace("=\r\n", "").replace("=3D", "=");
+    let text = String::from_utf8_lossy(mail).replace("=\r\n", "");
     let at = text.find("token=")? + "token=".len();
-    Token::parse(text.get(at..at + Token::TEXT_LEN)?.as_bytes())
+    let line = text[at..].lines().next()?;
+    Token::parse(line.get(line.len().checked_sub(Token::TEXT_LEN)?..)?.as_bytes())
 }
