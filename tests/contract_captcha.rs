@@ -6,6 +6,7 @@ mod common;
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use common::host::REALM;
 use common::{Captcha, Form, Host, Setup};
@@ -217,6 +218,10 @@ fn issuing_writes_nothing_to_disk() {
     for _ in 0..4 {
         host.get("/captcha.ashx");
     }
+    // One of the processes sweeps when it starts, and notes that it did.
+    common::wait_for("the first sweep", Duration::from_secs(10), || {
+        fs::metadata(host.state("sweep.lock")).is_ok_and(|file| file.len() > 0).then_some(())
+    });
     let before = listing(&host.path().join("state"));
     for _ in 0..300 {
         assert_eq!(host.get("/captcha.ashx").status, 200);
