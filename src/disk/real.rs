@@ -88,6 +88,7 @@ fn stat_of(metadata: &std::fs::Metadata) -> Stat {
         ino: metadata.ino(),
         len: metadata.len(),
         mtime: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+        ctime: i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec()),
         uid: metadata.uid(),
         gid: metadata.gid(),
         mode: metadata.mode() & 0o7777,
@@ -157,8 +158,8 @@ impl Handle for RealHandle {
         std::os::unix::fs::fchown(&self.0, None, Some(gid))
     }
 
-    fn set_mtime(&self, seconds: u64) -> io::Result<()> {
-        self.0.set_modified(UNIX_EPOCH + Duration::from_secs(seconds))
+    fn set_mtime(&self, since_1970: Duration) -> io::Result<()> {
+        self.0.set_modified(UNIX_EPOCH + since_1970)
     }
 
     fn set_mode(&self, mode: u32) -> io::Result<()> {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::change::{Change, Outcome, Plan, Planned};
 use super::core::Core;
 use super::hold::{Failed, Hold, Writer};
+use super::thread;
 use crate::disk::{self, Disk, LockFile, Locked};
 use crate::error::Fault;
 use crate::log;
@@ -175,7 +176,7 @@ impl Committer {
         let Some(writer) = start.take() else { return Ok(()) };
         let shared = self.shared.clone();
         let spawned = std::thread::Builder::new().name("committer".into()).spawn(move || {
-            shared.run(writer);
+            thread::run_or_exit(|| shared.run(writer));
         });
         // The writer went with the closure; where no thread can be had, the process is of no use.
         spawned.map(drop).map_err(|cause| {
@@ -342,8 +343,13 @@ impl Shared {
     }
 
     /// The lock, with the index up to date. Reading what is new happens without the lock, even
-    /// where another file took the place of the old one while the lock was waited for.
-    fn lock_caught_up(&self, writer: &Writer, lock_file: &mut LockFile) -> Result<Locked, Fault> {
+    /// where another file took the place of the old one, or an operator changed it, while the lock
+    /// was waited for.
+    fn lock_caught_up(
+        &self,
+        writer: &mut Writer,
+        lock_file: &mut LockFile,
+    ) -> Result<Locked, Fault> {
         for last in [false, false, true] {
             if let Err(fault) = lock(&self.core).refresh()
                 && writer.is_prepared()
@@ -354,7 +360,8 @@ impl Shared {
             let locked = lock_file
                 .lock(self.disk.as_ref())
                 .map_err(|cause| Fault::new("lock", &self.lock_path, cause))?;
-            if last || lock(&self.core).is_current() {
+            let caught_up = writer.is_caught_up(&mut lock(&self.core))?;
+            if last || caught_up {
                 return Ok(locked);
             }
             drop(locked);

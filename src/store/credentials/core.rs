@@ -2,7 +2,8 @@
 //!
 //! The index is a hint that is brought up to date at every use: the path still stands for the open
 //! file (which keeps its inode number from coming back), the last line that was read still stands
-//! where it stood, and from there on new lines are read.
+//! where it stood, and from there on new lines are read. What another hand changed before that line
+//! shows under the lock (see [`super::seal`]).
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::index::Table;
+use super::journal::Journal;
 use super::line::{Account, LINE_MAX, Line};
 use super::scan;
+use super::seal::Seal;
 use crate::disk::{Disk, Handle, Open, Stat};
 use crate::error::Fault;
 use crate::log;
@@ -31,6 +34,9 @@ pub struct Core {
     marks: VecDeque<Mark>,
     damaged: Vec<(u64, u64)>,
     is_new: bool,
+    journal: Option<Journal>,
+    /// The one in which the file's first line was read.
+    epoch: Option<u64>,
 }
 
 /// A line that was read: where, and what it said (its first [`LINE_MAX`] bytes).
@@ -89,6 +95,8 @@ impl Core {
             marks: VecDeque::new(),
             damaged: Vec::new(),
             is_new: false,
+            journal: None,
+            epoch: None,
         }
     }
 
@@ -132,17 +140,40 @@ impl Core {
             }
         };
         let from = self.find_back(handle.as_ref(), len)?;
+        if from == 0 {
+            // Before the first line is read: a later epoch then makes this index an old one.
+            self.epoch = self.sealed().map(|seal| seal.epoch);
+        }
         let end = if from < len { self.read_on(handle.as_ref(), from, len)? } else { from };
         Ok(Whole { handle, inode, end, len })
     }
 
-    /// Whether the path stands for the file that the index is of, or for none.
-    pub fn is_current(&self) -> bool {
-        match (&self.opened, self.disk.stat(&self.path)) {
-            (Some((_, known)), Ok(stat)) => known.same_file(&stat),
-            (None, Ok(_)) => false,
-            (_, Err(_)) => true,
+    /// Whether the index is of the file that `stat` describes and was read in `epoch`; one of
+    /// another epoch is forgotten.
+    pub fn is_of(&mut self, stat: &Stat, epoch: u64) -> bool {
+        let same_file = self.opened.as_ref().is_some_and(|(_, known)| known.same_file(stat));
+        let same_epoch = self.epoch == Some(epoch);
+        if !same_epoch {
+            self.forget();
         }
+        same_file && same_epoch
+    }
+
+    /// Whether what was not found is not there, as far as can be told without the lock: the file is
+    /// as the last holder left it, and no other hand wrote it since the index was read.
+    pub fn is_certain(&mut self) -> bool {
+        let Ok(stat) = self.disk.stat(&self.path) else { return false };
+        self.sealed().is_some_and(|seal| seal.is_of(&stat) && self.epoch == Some(seal.epoch))
+    }
+
+    /// How the last holder left the file. A journal that cannot be read says nothing here; the next
+    /// holder complains of it.
+    fn sealed(&mut self) -> Option<Seal> {
+        if self.journal.is_none() {
+            self.journal =
+                Journal::find(self.disk.as_ref(), &self.path.with_extension("journal")).ok();
+        }
+        self.journal.as_ref()?.seal().ok().flatten()
     }
 
     /// Whether the file was opened and [`Core::is_settled`] not called since: its directory entry
@@ -187,6 +218,7 @@ impl Core {
         self.tokens = Table::new();
         self.marks.clear();
         self.damaged.clear();
+        self.epoch = None;
     }
 
     fn read_on(&mut self, handle: &dyn Handle, from: u64, len: u64) -> io::Result<u64> {

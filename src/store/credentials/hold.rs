@@ -7,15 +7,17 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::change::{Flip, Outcome, Plan, Stretch};
 use super::compact::Draft;
 use super::core::{Core, Found, Whole};
 use super::journal::Journal;
 use super::line::{Account, ENABLED, Line};
+use super::seal::Seal;
 use super::view::{self, Sum, View};
 use super::{Paths, recover, scan};
-use crate::disk::{self, Disk, Locked, Open};
+use crate::disk::{self, Disk, Handle, Locked, Open};
 use crate::error::Fault;
 use crate::log;
 
@@ -25,6 +27,7 @@ pub struct Writer {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) paths: Paths,
     journal: Option<Journal>,
+    sealed: Option<Seal>,
     pub(super) views: Vec<View>,
 }
 
@@ -56,7 +59,7 @@ impl From<Fault> for Failed {
 impl Writer {
     /// For the files at `paths`.
     pub fn new(disk: Arc<dyn Disk>, paths: Paths, views: Vec<View>) -> Self {
-        Self { disk, paths, journal: None, views }
+        Self { disk, paths, journal: None, sealed: None, views }
     }
 
     /// Whether the files that are missing were made.
@@ -84,6 +87,58 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether `core` knows the file as it stands; call it under the lock. Where another hand wrote
+    /// since the last hold, every process learns here that it has to read anew.
+    pub fn is_caught_up(&mut self, core: &mut Core) -> Result<bool, Fault> {
+        self.prepare()?;
+        // A file that is not there is everybody's answer in a moment.
+        let Ok(stat) = self.disk.stat(&self.paths.credentials) else { return Ok(true) };
+        let journal = self.journal.as_ref().ok_or_else(|| self.no_journal())?;
+        let last = journal.seal();
+        let last = last.map_err(|cause| Fault::new("read", &self.paths.journal, cause))?;
+        let seal = match last.filter(|seal| seal.is_of(&stat)) {
+            Some(seal) => seal,
+            None => {
+                let seal = Seal::new(&stat);
+                journal.set_seal(&seal)?;
+                if last.is_some() {
+                    self.log_edited();
+                }
+                seal
+            }
+        };
+        self.sealed = Some(seal);
+        Ok(core.is_of(&stat, seal.epoch))
+    }
+
+    fn log_edited(&self) {
+        log::event(log::Level::Info, "credentials")
+            .field("outcome", "edited")
+            .field("file", self.paths.credentials.display())
+            .field("note", "read anew; an operator changed it, or a process was killed at it")
+            .emit();
+    }
+
+    /// Notes how the file is left. Where that fails, the next holder reads it once more.
+    fn seal(&self, handle: &Arc<dyn Handle>) -> io::Result<()> {
+        let path = &self.paths.credentials;
+        let (Some(sealed), Some(journal)) = (self.sealed, &self.journal) else { return Ok(()) };
+        let stat = self.disk.stat(path)?;
+        if sealed.is_of(&stat) {
+            return Ok(());
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        match handle.stat()?.same_file(&stat) {
+            true => handle.set_mtime(now)?,
+            false => self.disk.open(path, Open::Write)?.set_mtime(now)?,
+        }
+        journal.set_seal(&sealed.again(&self.disk.stat(path)?)).map_err(io::Error::other)
+    }
+
+    fn no_journal(&self) -> Fault {
+        Fault::new("open", &self.paths.journal, io::ErrorKind::NotFound.into())
+    }
+
     /// Begins a hold: everything that a crash, a power cut or an editor left is put right before
     /// anything is decided.
     pub fn begin<'a>(&'a mut self, lock: Locked, core: &mut Core) -> Result<Hold<'a>, Fault> {
@@ -109,6 +164,15 @@ impl Writer {
 
     pub(super) fn fault(&self, doing: &'static str, cause: io::Error) -> Fault {
         Fault::new(doing, &self.paths.credentials, cause)
+    }
+}
+
+impl Drop for Hold<'_> {
+    /// Seals the file; the lock is given back after that.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = self.writer.seal(&self.whole.handle);
+        }
     }
 }
 
@@ -354,8 +418,6 @@ impl Hold<'_> {
     }
 
     pub(super) fn journal(&self) -> Result<&Journal, Fault> {
-        let missing =
-            || Fault::new("open", &self.writer.paths.journal, io::ErrorKind::NotFound.into());
-        self.writer.journal.as_ref().ok_or_else(missing)
+        self.writer.journal.as_ref().ok_or_else(|| self.writer.no_journal())
     }
 }

@@ -6,18 +6,25 @@
 //! Else lines: `1 CHECKSUM`, `file INODE`, `suspect` where a failed sync could not be undone, then
 //! `USER OFFSET LENGTH` for each account; offset and length are of the line that goes, 0 0 where
 //! none does.
+//!
+//! The last [`seal::SIZE`] bytes of the block are apart from that: the seal of the credentials file.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::seal::{self, Seal};
 use crate::disk::{Disk, Handle, Open};
 use crate::error::Fault;
 
 /// The size of the block.
 const BLOCK: usize = 4096;
-/// Accounts that fit whatever their names: 64 bytes of name, 40 of digits, three separators.
+/// Where the seal begins.
+const TEXT: usize = BLOCK - seal::SIZE;
+/// Accounts that fit whatever their names: 64 bytes of name, 40 of digits, three separators; the
+/// lines before them and the seal fit into the 128.
 pub const MOST: usize = (BLOCK - 128) / (64 + 40 + 3);
 
 /// An account that a batch changes.
@@ -73,6 +80,24 @@ impl Journal {
         Ok(Self { path: path.to_owned(), handle })
     }
 
+    /// Opens one that is there, to read it; without the lock.
+    pub fn find(disk: &dyn Disk, path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), handle: disk.open(path, Open::Read)? })
+    }
+
+    /// How the last holder left the credentials file, where that is known.
+    pub fn seal(&self) -> io::Result<Option<Seal>> {
+        let mut text = [0; seal::SIZE];
+        let read = self.handle.read_at(&mut text, TEXT as u64)?;
+        Ok(Seal::parse(&text[..read]))
+    }
+
+    /// Says how the credentials file is left.
+    pub fn set_seal(&self, seal: &Seal) -> Result<(), Fault> {
+        let written = self.handle.write_at(seal.text().as_bytes(), TEXT as u64);
+        written.map_err(|cause| Fault::new("write", &self.path, cause))
+    }
+
     /// What the last holder left to do.
     pub fn read(&self) -> Result<Pending, Fault> {
         let fault = |cause| Fault::new("read", &self.path, cause);
@@ -81,7 +106,7 @@ impl Journal {
         if first == *b"0" {
             return Ok(Pending::Nothing);
         }
-        let mut block = [0; BLOCK];
+        let mut block = [0; TEXT];
         let read = self.handle.read_at(&mut block, 0).map_err(fault)?;
         Ok(parse(&block[..read]).unwrap_or(Pending::Unreadable))
     }
@@ -96,7 +121,7 @@ impl Journal {
             text.push_str(&format!("{user} {offset} {length}\n"));
         }
         let mut block = format!("1 {}\n{text}", checksum(text.as_bytes())).into_bytes();
-        block.resize(BLOCK, b' ');
+        block.resize(TEXT, b' ');
         self.overwrite(&block)
     }
 
@@ -153,7 +178,11 @@ mod tests {
         assert_eq!(journal.read().unwrap(), Pending::Nothing);
         let entry = |n: u64| Entry { user: "x".repeat(64), offset: u64::MAX - n, length: u64::MAX };
         let entries: Vec<_> = (0..MOST as u64).map(entry).collect();
+        let seal = Seal::new(&RealDisk.stat(&path).unwrap());
+        assert_eq!(journal.seal().unwrap(), None);
+        journal.set_seal(&seal).unwrap();
         journal.write(u64::MAX, true, &entries).unwrap();
+        assert_eq!(journal.seal().unwrap(), Some(seal));
         assert_eq!(std::fs::metadata(&path).unwrap().len(), BLOCK as u64);
         let written = Pending::Accounts { inode: u64::MAX, suspect: true, entries };
         assert_eq!(journal.read().unwrap(), written);

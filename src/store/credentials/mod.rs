@@ -8,7 +8,7 @@
 //! resend); unknown ones are kept. A line that begins with `#` is a comment or dead space. Of two live lines with one name the last counts.
 //!
 //! Beside it: `credentials.lock` (empty; flock on it is the lock), `credentials.journal` (what the
-//! batch under way changes in place), `credentials.damaged` (bytes that were no lines), and the
+//! batch under way changes in place, and a seal that shows whether anybody else wrote the accounts since), `credentials.damaged` (bytes that were no lines), and the
 //! views.
 //!
 //! | change | steps, in this order, all under the lock |
@@ -35,6 +35,8 @@ pub mod line;
 mod mailing;
 mod recover;
 mod scan;
+mod seal;
+mod thread;
 mod view;
 
 use std::io;
@@ -170,9 +172,20 @@ impl Credentials {
     ) -> Result<Option<String>, Fault> {
         let mut core = self.lock_core();
         core.refresh()?;
-        let found = core.find_token(token)?;
-        let account = found.as_ref().and_then(|found| found.account());
-        Ok(account.filter(|account| !account.is_expired(now)).map(|a| a.user.to_owned()))
+        if let Some(found) = core.find_token(token)? {
+            let account = found.account().filter(|account| !account.is_expired(now));
+            return Ok(account.map(|account| account.user.to_owned()));
+        }
+        if core.is_certain() {
+            return Ok(None);
+        }
+        drop(core);
+        // Somebody writes at this moment, or wrote where nobody saw it.
+        let change = Change::Confirm { token: *token, now };
+        match self.committer.submit(change, ())?.0 {
+            Outcome::Done(user) => Ok(Some(user)),
+            _ => Ok(None),
+        }
     }
 
     /// Appends a pending account. `luggage` comes back with the account, or is dropped once the
@@ -219,9 +232,16 @@ impl Credentials {
         by: &AskedBy,
         now: DateTime<Utc>,
     ) -> Result<Option<Pending>, Fault> {
-        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut core = self.lock_core();
         core.refresh()?;
-        let found = core.find_user(user.as_str())?;
+        let mut found = core.find_user(user.as_str())?;
+        if found.is_none() && !core.is_certain() {
+            drop(core);
+            self.settle()?;
+            core = self.lock_core();
+            core.refresh()?;
+            found = core.find_user(user.as_str())?;
+        }
         let account = found.as_ref().and_then(|found| found.account());
         Ok(account.and_then(|account| Pending::of(&account, by, now)))
     }
@@ -361,7 +381,7 @@ impl Credentials {
         for path in &self.views {
             let show = || match self.disk.stat(path)?.mtime {
                 mtime if mtime % NANOS == 0 || mtime / NANOS >= i128::from(seconds) => Ok(()),
-                _ => self.disk.open(path, Open::Write)?.set_mtime(seconds),
+                _ => self.disk.open(path, Open::Write)?.set_mtime(Duration::from_secs(seconds)),
             };
             show().map_err(|cause| Fault::new("set the time of change of", path, cause))?;
         }
