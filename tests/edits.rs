@@ -14,7 +14,7 @@ use std::time::Duration;
 use common::direct::{Direct, Start};
 use common::host::REALM;
 use common::visitor::{ha1, password};
-use common::{Host, Setup};
+use common::{Host, PROGRAM, Setup};
 
 fn line(user: &str, disabled: u8) -> String {
     format!("{user}:{REALM}:{}:{disabled}:guest:", ha1(user, REALM, &password(user)))
@@ -231,7 +231,17 @@ fn a_name_written_over_another_in_place_is_known_to_every_process() {
         rename_in_place(&host, &gone, &there, |at| by_shell(&host, &there, at, locked));
         assert_that_names_are_known(&host, &gone, &there, round % 2);
     }
-    assert!(host.program_log().contains("outcome=edited"));
+    let length = host.credentials().len();
+    for args in [&["user", "remove", "alice0"][..], &["compact"], &["sweep"]] {
+        let mut command = Command::new(PROGRAM);
+        let done = command.args(args).arg("--config").arg(host.config()).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    assert!(host.credentials().len() < length, "compacted");
+    for process in [0, 1] {
+        host.visitor().at_process(process).joined(&format!("later{process}"));
+    }
+    assert_eq!(host.program_log().matches("outcome=edited").count(), 8, "once for each edit");
 }
 
 /// So soon after a hold that the kernel's clock for files may not have ticked since.

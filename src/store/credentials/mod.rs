@@ -8,8 +8,8 @@
 //! resend); unknown ones are kept. A line that begins with `#` is a comment or dead space. Of two live lines with one name the last counts.
 //!
 //! Beside it: `credentials.lock` (empty; flock on it is the lock), `credentials.journal` (what the
-//! batch under way changes in place, and a seal that shows whether anybody else wrote the accounts since), `credentials.damaged` (bytes that were no lines), and the
-//! views.
+//! batch under way changes in place, and a seal that shows whether anybody else wrote the accounts
+//! since), `credentials.damaged` (bytes that were no lines), and the views.
 //!
 //! | change | steps, in this order, all under the lock |
 //! |---|---|

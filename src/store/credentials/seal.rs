@@ -7,9 +7,12 @@
 //!
 //! The kernel's clock for a file's times ticks every few milliseconds, so a writer sets the time of
 //! its last change itself, to the nanosecond: what somebody else writes in the same tick bears
-//! another time. A filesystem that keeps whole seconds only does not show that.
+//! another time.
 //!
 //! Nothing of it is synced: a seal that is lost or old makes everybody read once more.
+//!
+//! Not promised: that a change in place is noticed which is made without the lock while a holder
+//! writes, or within the second on a filesystem that keeps times in whole seconds.
 
 use std::hash::{BuildHasher, RandomState};
 
