@@ -202,8 +202,10 @@ fn by_shell(host: &Host, name: &str, at: u64, locked: bool) {
 
 /// Makes accounts until no process remembers a line before them as the last that it read.
 fn move_on(host: &Host, suffix: &str) {
-    for (number, user) in ["next", "more", "past", "last"].into_iter().enumerate() {
-        host.visitor().at_process(number % 2).signed_up(&format!("{user}{suffix}"));
+    for process in [0, 1] {
+        for user in ["next", "more", "last"] {
+            host.visitor().at_process(process).signed_up(&format!("{user}{process}-{suffix}"));
+        }
     }
 }
 
