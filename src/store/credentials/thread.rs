@@ -21,3 +21,23 @@ pub fn run_or_exit(work: impl FnOnce()) {
         .emit();
     std::process::exit(EXIT_PANICKED);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_the_process_with_a_code_that_makes_a_supervisor_start_it_again() {
+        const CHILD: &str = "CODEB_SIGNUP_TEST_PANICS";
+        if std::env::var_os(CHILD).is_some() {
+            return run_or_exit(|| panic!("as the test wants it"));
+        }
+        let name = std::thread::current().name().map(str::to_owned).unwrap();
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        let ended = command.args([&name, "--exact", "--nocapture"]).env(CHILD, "1").output();
+        let ended = ended.unwrap();
+        assert_eq!(ended.status.code(), Some(EXIT_PANICKED));
+        let log = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(log.matches("event=committer outcome=panicked").count(), 1, "{log}");
+    }
+}
