@@ -10,7 +10,6 @@ use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
-use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -110,16 +109,6 @@ fn push_value(line: &mut String, value: &str) {
         }
     }
     line.push('"');
-}
-
-/// Runs what the process is of no use without. A panic in it (none is known) ends the process with
-/// exit code 70 (`EX_SOFTWARE`), so that whoever supervises it starts it anew; the panic's own message
-/// was logged by then.
-pub fn or_end_the_process<T>(what: &str, run: impl FnOnce() -> T) -> T {
-    panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
-        event(Level::Error, "panic").field("in", what).field("outcome", "process_ended").emit();
-        std::process::exit(70)
-    })
 }
 
 #[cfg(test)]

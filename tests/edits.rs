@@ -6,12 +6,15 @@ mod common;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::direct::{Direct, Start};
 use common::host::REALM;
 use common::visitor::{ha1, password};
+use common::{Host, PROGRAM, Setup};
 
 fn line(user: &str, disabled: u8) -> String {
     format!("{user}:{REALM}:{}:{disabled}:guest:", ha1(user, REALM, &password(user)))
@@ -166,5 +169,161 @@ fn an_operators_file_is_taken_as_it_is() {
         println!("| {outcome} | 200, 409 | {told} | the rest of the file counts |");
     }
     assert!(host.credentials().contains("this is no account\n"), "left where it is");
+    host.stop();
+}
+
+fn two_processes() -> Host {
+    Setup { tenant: "signups_per_hour = 10000".into(), ..Setup::default() }.start()
+}
+
+/// Writes `name` over the name of another account of that length, in place.
+fn rename_in_place(host: &Host, user: &str, name: &str, tool: impl FnOnce(u64)) {
+    assert_eq!(user.len(), name.len());
+    let text = host.credentials();
+    let at = text.find(&format!("{user}:")).unwrap();
+    let last = text.trim_end().rfind('\n').unwrap();
+    assert!(at < last, "not in the last line");
+    tool(at as u64);
+    assert_eq!(host.credentials(), text.replacen(&format!("{user}:"), &format!("{name}:"), 1));
+}
+
+/// What a shell does to the file, with or without the lock.
+fn by_shell(host: &Host, name: &str, at: u64, locked: bool) {
+    let write =
+        format!("printf %s {name} | dd of=credentials bs=1 seek={at} conv=notrunc status=none");
+    let mut command = Command::new(if locked { "flock" } else { "sh" });
+    if locked {
+        command.args(["credentials.lock", "sh"]);
+    }
+    let directory = host.state("credentials").parent().unwrap().to_owned();
+    let status = command.args(["-c", &write]).current_dir(directory).status();
+    assert!(status.unwrap().success());
+}
+
+/// Makes accounts until no process remembers a line before them as the last that it read.
+fn move_on(host: &Host, suffix: &str) {
+    for process in [0, 1] {
+        for user in ["next", "more", "last"] {
+            host.visitor().at_process(process).signed_up(&format!("{user}{process}-{suffix}"));
+        }
+    }
+}
+
+/// Each process knows the names that stand there, and each name has one line.
+fn assert_that_names_are_known(host: &Host, gone: &str, there: &str, first: usize) {
+    for process in [first, 1 - first] {
+        let reply = host.visitor().at_process(process).sign_up(there);
+        assert_eq!(reply.outcome(), "409 conflict", "{there} at process {process}");
+    }
+    let reply = host.visitor().at_process(1 - first).sign_up(gone);
+    assert_eq!(reply.outcome(), "200 -", "{gone} is free");
+    let reply = host.visitor().at_process(first).sign_up(gone);
+    assert_eq!(reply.outcome(), "409 conflict", "{gone} is taken again");
+    for user in [gone, there] {
+        let start = format!("{user}:");
+        let lines = host.credentials().lines().filter(|line| line.starts_with(&start)).count();
+        assert_eq!(lines, 1, "lines of {user}");
+    }
+}
+
+#[test]
+fn a_name_written_over_another_in_place_is_known_to_every_process() {
+    let host = two_processes();
+    for round in 0..8 {
+        let (gone, there) = (format!("alice{round}"), format!("clara{round}"));
+        host.visitor().at_process(0).signed_up(&gone);
+        move_on(&host, &format!("{round}"));
+        // Without the lock it is noticed as well where nobody writes at that moment.
+        let locked = round < 4;
+        rename_in_place(&host, &gone, &there, |at| by_shell(&host, &there, at, locked));
+        assert_that_names_are_known(&host, &gone, &there, round % 2);
+    }
+    let length = host.credentials().len();
+    for args in [&["user", "remove", "alice0"][..], &["compact"], &["sweep"]] {
+        let mut command = Command::new(PROGRAM);
+        let done = command.args(args).arg("--config").arg(host.config()).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    assert!(host.credentials().len() < length, "compacted");
+    for process in [0, 1] {
+        host.visitor().at_process(process).joined(&format!("later{process}"));
+    }
+    assert_eq!(host.program_log().matches("outcome=edited").count(), 8, "once for each edit");
+}
+
+/// So soon after a hold that the kernel's clock for files may not have ticked since.
+#[test]
+fn a_name_written_in_the_moment_after_a_sign_up_is_known() {
+    let host = two_processes();
+    host.visitor().signed_up("first");
+    for round in 10..60 {
+        let (gone, there) = (format!("alice{round}"), format!("clara{round}"));
+        host.visitor().signed_up(&gone);
+        let text = host.credentials();
+        let at = text.find(&format!("{gone}:")).unwrap() as u64;
+        let lock = File::options().write(true).open(host.state("credentials.lock")).unwrap();
+        let file = File::options().write(true).open(host.state("credentials")).unwrap();
+        let visitor = host.visitor().at_process(round % 2);
+        for name in ["next", "last"] {
+            visitor.signed_up(&format!("{name}{round}"));
+        }
+        lock.lock().unwrap();
+        file.write_all_at(there.as_bytes(), at).unwrap();
+        drop(lock);
+        assert_eq!(visitor.sign_up(&there).outcome(), "409 conflict", "round {round}");
+        assert_eq!(visitor.sign_up(&gone).outcome(), "200 -", "round {round}");
+    }
+}
+
+/// Nobody took the lock since: who looks a link up finds out by himself.
+#[test]
+fn links_work_after_two_lines_changed_places() {
+    let host = two_processes();
+    let tokens = ["alice", "clara"].map(|user| host.visitor().token_of(user));
+    move_on(&host, "");
+    let text = host.credentials();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    assert_eq!(lines[0].len(), lines[1].len());
+    let lock = File::options().write(true).open(host.state("credentials.lock")).unwrap();
+    lock.lock().unwrap();
+    let file = File::options().write(true).open(host.state("credentials")).unwrap();
+    file.write_all_at([lines[1], lines[0]].concat().as_bytes(), 0).unwrap();
+    drop(lock);
+    for (process, token) in tokens.iter().enumerate() {
+        let visitor = host.visitor().at_process(process);
+        assert_eq!(visitor.activate(token).status, 200);
+        assert_eq!(visitor.activate(token).status, 400);
+    }
+    for user in ["alice", "clara"] {
+        assert_eq!(host.account(user).unwrap()[3], "0");
+        assert!(host.htdigest().contains(&format!("{user}:")));
+    }
+}
+
+/// More lines of one name than the journal holds.
+#[test]
+fn a_name_with_a_hundred_lines_is_removed_whole() {
+    let mut host = Start::default().lay_out();
+    let twice = line("twice", 0) + "\n";
+    fs::write(host.state("credentials"), line("other", 0) + "\n" + &twice.repeat(100)).unwrap();
+    fs::set_permissions(
+        host.state("credentials"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )
+    .unwrap();
+    let removed = host.own_command(&["user", "remove", "twice"]).output().unwrap();
+    assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+    assert!(host.lines_of("twice").is_empty());
+    host.start();
+    assert_eq!(host.sign_up("other").outcome(), "409 conflict");
+    assert_eq!(host.sign_up("twice").outcome(), "200 -");
+    assert_eq!(
+        fs::read_to_string(host.state("htdigest"))
+            .unwrap()
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .count(),
+        1
+    );
     host.stop();
 }

@@ -40,6 +40,8 @@ pub struct Stat {
     pub len: u64,
     /// Last change of the content, in nanoseconds since 1970.
     pub mtime: i128,
+    /// Last change of the content or of what is known of the file, in the same unit; nobody can set it.
+    pub ctime: i128,
     /// The owner.
     pub uid: u32,
     /// The group.
@@ -97,8 +99,8 @@ pub trait Handle: Send + Sync + fmt::Debug {
     fn unlock(&self) -> io::Result<()>;
     /// Gives the file to a group.
     fn set_group(&self, gid: u32) -> io::Result<()>;
-    /// Sets the last change of the content, as the time since 1970. A disk whose files have no
-    /// readers but this program may leave it out.
+    /// Sets the last change of the content to a time since 1970. A disk whose files have no writers
+    /// and readers but this program may leave it out.
     fn set_mtime(&self, _since_1970: Duration) -> io::Result<()> {
         Ok(())
     }

@@ -88,6 +88,7 @@ fn stat_of(metadata: &std::fs::Metadata) -> Stat {
         ino: metadata.ino(),
         len: metadata.len(),
         mtime: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+        ctime: i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec()),
         uid: metadata.uid(),
         gid: metadata.gid(),
         mode: metadata.mode() & 0o7777,

@@ -55,7 +55,8 @@ impl Base {
         fs::write(root.join("state/credentials"), base.credentials()).unwrap();
         for token in [&base.carl, &base.dora] {
             let mail = root.join("pickup").join(format!("{}.eml", token.id().hex()));
-            fs::write(mail, format!("token={}\r\n--x--\r\n", token.reveal())).unwrap();
+            // Quoted-printable as every mail: a token may begin with "3D".
+            fs::write(mail, format!("token=3D{}\r\n--x--\r\n", token.reveal())).unwrap();
         }
         base
     }

@@ -324,21 +324,34 @@ impl Plan {
             return Ok(Planned::Later);
         }
         let room = journal::MOST - self.journal.len();
-        let lines = core.find_all(user.as_str(), room)?;
+        let mut lines = core.find_all(user.as_str(), usize::MAX)?;
         let Some(account) = lines.first().and_then(Found::account) else {
             return Ok(Planned::Now(Outcome::NotFound));
         };
         if !condition(&account) {
             return Ok(Planned::Now(Outcome::NotFound));
         }
+        if lines.len() > room {
+            if self.is_empty() {
+                // The line that counts goes last, in a later batch: until then it outranks the rest.
+                let oldest = lines.split_off(lines.len() - room);
+                self.remove_lines(user, &oldest);
+                self.touched.insert(user.as_str().to_owned());
+            }
+            return Ok(Planned::Later);
+        }
         if lines.iter().any(|line| !line.account().is_some_and(|account| account.is_pending())) {
             self.view_removed.push(user.as_str().to_owned());
         }
+        self.remove_lines(user, &lines);
+        Ok(self.done(user.as_str()))
+    }
+
+    fn remove_lines(&mut self, user: &Username, lines: &[Found]) {
         for stretch in lines.iter().map(Stretch::of) {
             self.journal.push(stretch.entry(user.as_str()));
             self.removed.push(stretch);
         }
-        Ok(self.done(user.as_str()))
     }
 
     fn done(&mut self, user: &str) -> Planned {

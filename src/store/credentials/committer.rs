@@ -16,6 +16,7 @@ use super::change::{Change, Outcome, Plan, Planned};
 use super::core::Core;
 use super::hold::{Failed, Hold, Writer};
 use super::job::{Job, Luggage};
+use super::thread;
 use crate::disk::{self, Disk, LockFile, Locked};
 use crate::error::Fault;
 use crate::log;
@@ -142,7 +143,7 @@ impl Committer {
         let Some(writer) = start.take() else { return Ok(()) };
         let shared = self.shared.clone();
         let spawned = std::thread::Builder::new().name("committer".into()).spawn(move || {
-            log::or_end_the_process("the committer", || shared.run(writer));
+            thread::run_or_exit(|| shared.run(writer));
         });
         // The writer went with the closure; where no thread can be had, the process is of no use.
         spawned.map(drop).map_err(|cause| {
@@ -223,12 +224,10 @@ impl Shared {
             let locked = lock_file
                 .lock(self.disk.as_ref())
                 .map_err(|cause| Fault::new("lock", &self.lock_path, cause))?;
-            let mut core = lock(&self.core);
-            // In this order: the index is forgotten even where it is then read under the lock.
-            if writer.recognises(&mut core)? && core.is_current() || last {
+            let caught_up = writer.is_caught_up(&mut lock(&self.core))?;
+            if last || caught_up {
                 return Ok(locked);
             }
-            drop(core);
             drop(locked);
             // Reading a whole file is work, not a hung disk.
             lock(&self.queue).busy_since = None;
@@ -289,7 +288,6 @@ impl Shared {
             };
             ended.push((job, result));
         }
-        hold.leave();
         ended
     }
 

@@ -2,25 +2,24 @@
 //!
 //! The index is a hint that is brought up to date at every use: the path still stands for the open
 //! file (which keeps its inode number from coming back), the last line that was read still stands
-//! where it stood, and from there on new lines are read. Whether another hand changed older lines, the
-//! holder of the lock tells (see `stamp`).
+//! where it stood, and from there on new lines are read. What another hand changed before that line
+//! shows under the lock (see [`super::seal`]).
 
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::index::Table;
+use super::journal::Journal;
 use super::line::{Account, LINE_MAX, Line};
-use super::{scan, stamp};
+use super::scan;
+use super::seal::Seal;
 use crate::disk::{Disk, Handle, Open, Stat};
 use crate::error::Fault;
 use crate::log;
 use crate::secret::TokenId;
 
-/// A file that was changed within this time may be changed again without another time of change.
-const UNCERTAIN: Duration = Duration::from_secs(1);
 /// How many of the last lines are remembered, to find back after the file was cut.
 const MARKS: usize = 64;
 
@@ -29,21 +28,15 @@ const MARKS: usize = 64;
 pub struct Core {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    journal: PathBuf,
     opened: Option<(Arc<dyn Handle>, Stat)>,
-    begun: Option<Begun>,
     names: Table,
     tokens: Table,
     marks: VecDeque<Mark>,
     damaged: Vec<(u64, u64)>,
     is_new: bool,
-}
-
-/// When the index was begun from nothing: the generation, and the file, as they were before.
-#[derive(Debug)]
-struct Begun {
-    generation: Option<u64>,
-    stat: Stat,
+    journal: Option<Journal>,
+    /// The one in which the file's first line was read.
+    epoch: Option<u64>,
 }
 
 /// A line that was read: where, and what it said (its first [`LINE_MAX`] bytes).
@@ -91,19 +84,19 @@ pub struct Whole {
 }
 
 impl Core {
-    /// For the file at `path`, which is opened at the first use; `journal` tells its generation.
-    pub fn new(disk: Arc<dyn Disk>, path: &Path, journal: &Path) -> Self {
+    /// For the file at `path`, which is opened at the first use.
+    pub fn new(disk: Arc<dyn Disk>, path: &Path) -> Self {
         Self {
             disk,
             path: path.to_owned(),
-            journal: journal.to_owned(),
             opened: None,
-            begun: None,
             names: Table::new(),
             tokens: Table::new(),
             marks: VecDeque::new(),
             damaged: Vec::new(),
             is_new: false,
+            journal: None,
+            epoch: None,
         }
     }
 
@@ -148,37 +141,39 @@ impl Core {
         };
         let from = self.find_back(handle.as_ref(), len)?;
         if from == 0 {
-            let generation = stamp::generation(self.disk.as_ref(), &self.journal);
-            self.begun = Some(Begun { generation, stat });
+            // Before the first line is read: a later epoch then makes this index an old one.
+            self.epoch = self.sealed().map(|seal| seal.epoch);
         }
         let end = if from < len { self.read_on(handle.as_ref(), from, len)? } else { from };
         Ok(Whole { handle, inode, end, len })
     }
 
-    /// Whether the path stands for the file that the index is of, or for none.
-    pub fn is_current(&self) -> bool {
-        match (&self.opened, self.disk.stat(&self.path)) {
-            (Some((_, known)), Ok(stat)) => known.same_file(&stat),
-            (None, Ok(_)) => false,
-            (_, Err(_)) => true,
+    /// Whether the index is of the file that `stat` describes and was read in `epoch`; one of
+    /// another epoch is forgotten.
+    pub fn is_of(&mut self, stat: &Stat, epoch: u64) -> bool {
+        let same_file = self.opened.as_ref().is_some_and(|(_, known)| known.same_file(stat));
+        let same_epoch = self.epoch == Some(epoch);
+        if !same_epoch {
+            self.forget();
         }
+        same_file && same_epoch
     }
 
-    /// Whether the index is of this generation, in which the file is what `stat` says. Otherwise it
-    /// is forgotten, unless the file is still what it was before it was read. Call it under the lock.
-    pub fn belongs_to(&mut self, generation: u64, stat: &Stat) -> bool {
-        let Some(begun) = &mut self.begun else { return true };
-        if begun.generation == Some(generation) {
-            return true;
+    /// Whether what was not found is not there, as far as can be told without the lock: the file is
+    /// as the last holder left it, and no other hand wrote it since the index was read.
+    pub fn is_certain(&mut self) -> bool {
+        let Ok(stat) = self.disk.stat(&self.path) else { return false };
+        self.sealed().is_some_and(|seal| seal.is_of(&stat) && self.epoch == Some(seal.epoch))
+    }
+
+    /// How the last holder left the file. A journal that cannot be read says nothing here; the next
+    /// holder complains of it.
+    fn sealed(&mut self) -> Option<Seal> {
+        if self.journal.is_none() {
+            self.journal =
+                Journal::find(self.disk.as_ref(), &self.path.with_extension("journal")).ok();
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let is_old = now.as_nanos() as i128 - stat.mtime > UNCERTAIN.as_nanos() as i128;
-        if is_old && begun.stat == *stat {
-            begun.generation = Some(generation);
-            return true;
-        }
-        self.forget();
-        false
+        self.journal.as_ref()?.seal().ok().flatten()
     }
 
     /// Whether the file was opened and [`Core::is_settled`] not called since: its directory entry
@@ -223,7 +218,7 @@ impl Core {
         self.tokens = Table::new();
         self.marks.clear();
         self.damaged.clear();
-        self.begun = None;
+        self.epoch = None;
     }
 
     fn read_on(&mut self, handle: &dyn Handle, from: u64, len: u64) -> io::Result<u64> {

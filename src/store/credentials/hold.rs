@@ -9,17 +9,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rand::RngExt;
-
 use super::change::{Flip, Outcome, Plan, Stretch};
 use super::compact::Draft;
 use super::core::{Core, Found, Whole};
 use super::journal::Journal;
 use super::line::{Account, ENABLED, Line};
-use super::stamp::Stamp;
+use super::seal::Seal;
 use super::view::{self, Sum, View};
 use super::{Paths, recover, scan};
-use crate::disk::{self, Disk, Locked, Open};
+use crate::disk::{self, Disk, Handle, Locked, Open};
 use crate::error::Fault;
 use crate::log;
 
@@ -29,7 +27,7 @@ pub struct Writer {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) paths: Paths,
     journal: Option<Journal>,
-    stamp: Option<Stamp>,
+    sealed: Option<Seal>,
     pub(super) views: Vec<View>,
 }
 
@@ -61,7 +59,7 @@ impl From<Fault> for Failed {
 impl Writer {
     /// For the files at `paths`.
     pub fn new(disk: Arc<dyn Disk>, paths: Paths, views: Vec<View>) -> Self {
-        Self { disk, paths, journal: None, stamp: None, views }
+        Self { disk, paths, journal: None, sealed: None, views }
     }
 
     /// Whether the files that are missing were made.
@@ -72,6 +70,9 @@ impl Writer {
     /// Makes what is missing: the credentials file (where no journal shows that there was one), the
     /// journal, the views.
     fn prepare(&mut self) -> Result<(), Fault> {
+        if self.journal.is_some() {
+            return Ok(());
+        }
         let exists = |path| self.disk.stat(path).is_ok();
         if !exists(&self.paths.journal) {
             let path = &self.paths.credentials;
@@ -86,43 +87,62 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether the index is of the file as it stands under the lock; it is forgotten where another
-    /// hand changed the file (see `stamp`). True as well while nothing was prepared.
-    pub fn recognises(&mut self, core: &mut Core) -> Result<bool, Fault> {
-        // What cannot be looked at cannot be read either, and that fails with a way out.
-        let (Some(journal), Ok(stat)) = (&self.journal, self.disk.stat(&self.paths.credentials))
-        else {
-            return Ok(true);
-        };
-        let found = journal.stamp()?;
-        let stamp = match found.filter(|stamp| stamp.is_of(&stat)) {
-            Some(stamp) => stamp,
+    /// Whether `core` knows the file as it stands; call it under the lock. Where another hand wrote
+    /// since the last hold, every process learns here that it has to read anew.
+    pub fn is_caught_up(&mut self, core: &mut Core) -> Result<bool, Fault> {
+        self.prepare()?;
+        // A file that is not there is everybody's answer in a moment.
+        let Ok(stat) = self.disk.stat(&self.paths.credentials) else { return Ok(true) };
+        let journal = self.journal.as_ref().ok_or_else(|| self.no_journal())?;
+        let last = journal.seal();
+        let last = last.map_err(|cause| Fault::new("read", &self.paths.journal, cause))?;
+        let seal = match last.filter(|seal| seal.is_of(&stat)) {
+            Some(seal) => seal,
             None => {
-                let generation = rand::rng().random();
-                let stamp = Stamp::of(generation, &stat);
-                // Where it cannot be written, the next holder comes to the same conclusion.
-                let _ = journal.put_stamp(&stamp);
-                if found.is_some() {
-                    log::event(log::Level::Info, "credentials")
-                        .field("outcome", "changed")
-                        .field("file", self.paths.credentials.display())
-                        .field("note", "by another hand, or a process was killed; read anew")
-                        .emit();
+                let seal = Seal::new(&stat);
+                journal.set_seal(&seal)?;
+                if last.is_some() {
+                    self.log_edited();
                 }
-                stamp
+                seal
             }
         };
-        self.stamp = Some(stamp);
-        Ok(core.belongs_to(stamp.generation, &stat))
+        self.sealed = Some(seal);
+        Ok(core.is_of(&stat, seal.epoch))
+    }
+
+    fn log_edited(&self) {
+        log::event(log::Level::Info, "credentials")
+            .field("outcome", "edited")
+            .field("file", self.paths.credentials.display())
+            .field("note", "read anew; an operator changed it, or a process was killed at it")
+            .emit();
+    }
+
+    /// Notes how the file is left. Where that fails, the next holder reads it once more.
+    fn seal(&self, handle: &Arc<dyn Handle>) -> io::Result<()> {
+        let path = &self.paths.credentials;
+        let (Some(sealed), Some(journal)) = (self.sealed, &self.journal) else { return Ok(()) };
+        let stat = self.disk.stat(path)?;
+        if sealed.is_of(&stat) {
+            return Ok(());
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        match handle.stat()?.same_file(&stat) {
+            true => handle.set_mtime(now)?,
+            false => self.disk.open(path, Open::Write)?.set_mtime(now)?,
+        }
+        journal.set_seal(&sealed.again(&self.disk.stat(path)?)).map_err(io::Error::other)
+    }
+
+    fn no_journal(&self) -> Fault {
+        Fault::new("open", &self.paths.journal, io::ErrorKind::NotFound.into())
     }
 
     /// Begins a hold: everything that a crash, a power cut or an editor left is put right before
     /// anything is decided.
     pub fn begin<'a>(&'a mut self, lock: Locked, core: &mut Core) -> Result<Hold<'a>, Fault> {
-        if self.journal.is_none() {
-            self.prepare()?;
-            self.recognises(core)?;
-        }
+        self.prepare()?;
         let mut whole = core.refresh()?;
         if core.is_new() {
             let synced = self.disk.sync_dir(&self.paths.state);
@@ -147,31 +167,19 @@ impl Writer {
     }
 }
 
+impl Drop for Hold<'_> {
+    /// Seals the file; the lock is given back after that.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = self.writer.seal(&self.whole.handle);
+        }
+    }
+}
+
 impl Hold<'_> {
     /// The file as it stands.
     pub fn whole(&self) -> &Whole {
         &self.whole
-    }
-
-    /// Ends a hold: the next holder knows the file as it is left.
-    pub fn leave(self) {
-        let Some(last) = self.writer.stamp else { return };
-        let note = || {
-            let mut stat = self.writer.disk.stat(&self.writer.paths.credentials)?;
-            if last.is_of(&stat) {
-                return Ok(());
-            }
-            // A compacted file, which took the place of this one, was made long enough ago.
-            if stat.ino == self.inode {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                self.whole.handle.set_mtime(now)?;
-                stat = self.whole.handle.stat()?;
-            }
-            let journal = self.writer.journal.as_ref();
-            journal.map_or(Ok(()), |journal| journal.put_stamp(&Stamp::of(last.generation, &stat)))
-        };
-        // Without it the next holder reads all accounts once more, and that is all.
-        let _: io::Result<()> = note();
     }
 
     /// Writes a plan, durably. On an error nothing of it stands, or the journal names what the next
@@ -410,8 +418,6 @@ impl Hold<'_> {
     }
 
     pub(super) fn journal(&self) -> Result<&Journal, Fault> {
-        let missing =
-            || Fault::new("open", &self.writer.paths.journal, io::ErrorKind::NotFound.into());
-        self.writer.journal.as_ref().ok_or_else(missing)
+        self.writer.journal.as_ref().ok_or_else(|| self.writer.no_journal())
     }
 }

@@ -2,11 +2,12 @@
 //! lock can finish it.
 //!
 //! On disk: one preallocated block of 4 KiB, overwritten in place and not synced (what a process
-//! wrote survives its kill, and a full disk cannot stop it). Its last bytes are the stamp's (see
-//! `stamp`). `0` as its first byte: nothing to do.
+//! wrote survives its kill, and a full disk cannot stop it). `0` as its first byte: nothing to do.
 //! Else lines: `1 CHECKSUM`, `file INODE`, `suspect` where a failed sync could not be undone, then
 //! `USER OFFSET LENGTH` for each account; offset and length are of the line that goes, 0 0 where
 //! none does.
+//!
+//! The last [`seal::SIZE`] bytes of the block are apart from that: the seal of the credentials file.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,15 +15,17 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::stamp::{self, Stamp};
+use super::seal::{self, Seal};
 use crate::disk::{Disk, Handle, Open};
 use crate::error::Fault;
 
-/// The size of the block, and of what is the journal's of it.
+/// The size of the block.
 const BLOCK: usize = 4096;
-const TEXT: usize = BLOCK - stamp::SIZE;
-/// Accounts that fit whatever their names: 64 bytes of name, 40 of digits, three separators.
-pub const MOST: usize = (TEXT - 128) / (64 + 40 + 3);
+/// Where the seal begins.
+const TEXT: usize = BLOCK - seal::SIZE;
+/// Accounts that fit whatever their names: 64 bytes of name, 40 of digits, three separators; the
+/// lines before them and the seal fit into the 128.
+pub const MOST: usize = (BLOCK - 128) / (64 + 40 + 3);
 
 /// An account that a batch changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +80,24 @@ impl Journal {
         Ok(Self { path: path.to_owned(), handle })
     }
 
+    /// Opens one that is there, to read it; without the lock.
+    pub fn find(disk: &dyn Disk, path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), handle: disk.open(path, Open::Read)? })
+    }
+
+    /// How the last holder left the credentials file, where that is known.
+    pub fn seal(&self) -> io::Result<Option<Seal>> {
+        let mut text = [0; seal::SIZE];
+        let read = self.handle.read_at(&mut text, TEXT as u64)?;
+        Ok(Seal::parse(&text[..read]))
+    }
+
+    /// Says how the credentials file is left.
+    pub fn set_seal(&self, seal: &Seal) -> Result<(), Fault> {
+        let written = self.handle.write_at(seal.text().as_bytes(), TEXT as u64);
+        written.map_err(|cause| Fault::new("write", &self.path, cause))
+    }
+
     /// What the last holder left to do.
     pub fn read(&self) -> Result<Pending, Fault> {
         let fault = |cause| Fault::new("read", &self.path, cause);
@@ -99,26 +120,14 @@ impl Journal {
         for Entry { user, offset, length } in entries {
             text.push_str(&format!("{user} {offset} {length}\n"));
         }
-        let text = format!("1 {}\n{text}", checksum(text.as_bytes()));
-        self.overwrite(&padded::<TEXT>(&text))
+        let mut block = format!("1 {}\n{text}", checksum(text.as_bytes())).into_bytes();
+        block.resize(TEXT, b' ');
+        self.overwrite(&block)
     }
 
     /// Says that there is nothing to do any more.
     pub fn clear(&self) -> Result<(), Fault> {
         self.overwrite(b"0")
-    }
-
-    /// How the last holder left the accounts; `None` where that cannot be told.
-    pub fn stamp(&self) -> Result<Option<Stamp>, Fault> {
-        let mut bytes = [0; stamp::SIZE];
-        let read = self.handle.read_at(&mut bytes, stamp::OFFSET);
-        read.map_err(|cause| Fault::new("read", &self.path, cause))?;
-        Ok(Stamp::decode(&bytes))
-    }
-
-    /// Says how the accounts are left.
-    pub fn put_stamp(&self, stamp: &Stamp) -> io::Result<()> {
-        self.handle.write_at(&stamp.encode(), stamp::OFFSET)
     }
 
     /// Makes what it says durable, so that no power cut brings an older text back.
@@ -151,15 +160,7 @@ fn parse(block: &[u8]) -> Option<Pending> {
     Some(Pending::Accounts { inode, suspect, entries })
 }
 
-/// A text and the spaces that fill its place up; what is too long for it is cut off, and its checksum
-/// with it.
-pub(super) fn padded<const SIZE: usize>(text: &str) -> [u8; SIZE] {
-    let mut bytes = [b' '; SIZE];
-    bytes.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
-    bytes
-}
-
-pub(super) fn checksum(text: &[u8]) -> String {
+fn checksum(text: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(&Sha256::digest(text)[..8])
 }
 
@@ -177,10 +178,11 @@ mod tests {
         assert_eq!(journal.read().unwrap(), Pending::Nothing);
         let entry = |n: u64| Entry { user: "x".repeat(64), offset: u64::MAX - n, length: u64::MAX };
         let entries: Vec<_> = (0..MOST as u64).map(entry).collect();
-        let stamp = Stamp::of(7, &RealDisk.stat(&path).unwrap());
-        journal.put_stamp(&stamp).unwrap();
+        let seal = Seal::new(&RealDisk.stat(&path).unwrap());
+        assert_eq!(journal.seal().unwrap(), None);
+        journal.set_seal(&seal).unwrap();
         journal.write(u64::MAX, true, &entries).unwrap();
-        assert_eq!(journal.stamp().unwrap(), Some(stamp), "both have room");
+        assert_eq!(journal.seal().unwrap(), Some(seal));
         assert_eq!(std::fs::metadata(&path).unwrap().len(), BLOCK as u64);
         let written = Pending::Accounts { inode: u64::MAX, suspect: true, entries };
         assert_eq!(journal.read().unwrap(), written);

@@ -8,8 +8,8 @@
 //! resend); unknown ones are kept. A line that begins with `#` is a comment or dead space. Of two live lines with one name the last counts.
 //!
 //! Beside it: `credentials.lock` (empty; flock on it is the lock), `credentials.journal` (what the
-//! batch under way changes in place), `credentials.damaged` (bytes that were no lines), and the
-//! views.
+//! batch under way changes in place, and a seal that shows whether anybody else wrote the accounts
+//! since), `credentials.damaged` (bytes that were no lines), and the views.
 //!
 //! | change | steps, in this order, all under the lock |
 //! |---|---|
@@ -36,7 +36,8 @@ pub mod line;
 mod mailing;
 mod recover;
 mod scan;
-mod stamp;
+mod seal;
+mod thread;
 mod view;
 
 use std::io;
@@ -124,8 +125,7 @@ impl Credentials {
         let view = |path: &PathBuf| View::new(disk.clone(), path.clone(), view_group);
         let views = view_paths.iter().map(view).collect();
         let credentials = paths.credentials.clone();
-        let core =
-            Arc::new(Mutex::new(Core::new(disk.clone(), &paths.credentials, &paths.journal)));
+        let core = Arc::new(Mutex::new(Core::new(disk.clone(), &paths.credentials)));
         let writer = Writer::new(disk.clone(), paths.clone(), views);
         let (lock, of_core) = (paths.lock, core.clone());
         let committer = Committer::new(disk.clone(), lock, of_core, writer, lock_wait, waiters);
@@ -173,9 +173,20 @@ impl Credentials {
     ) -> Result<Option<String>, Fault> {
         let mut core = self.lock_core();
         core.refresh()?;
-        let found = core.find_token(token)?;
-        let account = found.as_ref().and_then(|found| found.account());
-        Ok(account.filter(|account| !account.is_expired(now)).map(|a| a.user.to_owned()))
+        if let Some(found) = core.find_token(token)? {
+            let account = found.account().filter(|account| !account.is_expired(now));
+            return Ok(account.map(|account| account.user.to_owned()));
+        }
+        if core.is_certain() {
+            return Ok(None);
+        }
+        drop(core);
+        // Somebody writes at this moment, or wrote where nobody saw it.
+        let change = Change::Confirm { token: *token, now };
+        match self.committer.submit(change, ())?.0 {
+            Outcome::Done(user) => Ok(Some(user)),
+            _ => Ok(None),
+        }
     }
 
     /// Appends a pending account. `luggage` comes back with the account, or is dropped once the
@@ -222,9 +233,16 @@ impl Credentials {
         by: &AskedBy,
         now: DateTime<Utc>,
     ) -> Result<Option<Pending>, Fault> {
-        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut core = self.lock_core();
         core.refresh()?;
-        let found = core.find_user(user.as_str())?;
+        let mut found = core.find_user(user.as_str())?;
+        if found.is_none() && !core.is_certain() {
+            drop(core);
+            self.settle()?;
+            core = self.lock_core();
+            core.refresh()?;
+            found = core.find_user(user.as_str())?;
+        }
         let account = found.as_ref().and_then(|found| found.account());
         Ok(account.and_then(|account| Pending::of(&account, by, now)))
     }

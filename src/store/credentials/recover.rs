@@ -15,14 +15,23 @@ use crate::disk::Open;
 use crate::error::Fault;
 use crate::log;
 
+/// Bytes of an unfinished line that are kept aside at once.
+const ASIDE: usize = 256 * 1024;
+
 impl Writer {
     /// What follows the last LF is nobody's line: it is kept aside and cut off.
     pub(super) fn cut_tail(&self, whole: &mut Whole) -> Result<(), Fault> {
-        let mut tail = vec![0; (whole.len - whole.end).min(LINE_MAX as u64) as usize];
-        let mut cut = || {
-            let read = whole.handle.read_at(&mut tail, whole.end)?;
-            tail.truncate(read);
-            self.keep_aside(&tail)?;
+        let cut = || {
+            let mut tail = vec![0; ASIDE.min((whole.len - whole.end) as usize)];
+            let mut at = whole.end;
+            while at < whole.len {
+                let read = whole.handle.read_at(&mut tail, at)?.min((whole.len - at) as usize);
+                if read == 0 {
+                    break;
+                }
+                self.keep_aside(&tail[..read])?;
+                at += read as u64;
+            }
             whole.handle.set_len(whole.end)?;
             whole.handle.sync()
         };
