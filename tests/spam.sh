@@ -37,8 +37,8 @@ CONFIG
 
 # The filter's points for a mail; -L: local rules alone.
 points() {
-    HOME=$dir/home spamassassin -L -t <"$1" 2>"$dir/spamassassin.log" |
-        sed -n 's/^Content analysis details: *(\(-\{0,1\}[0-9.]*\) points.*/\1/p'
+    HOME=$dir/home spamassassin -L -t <"$1" 2>"$dir/spamassassin.log" >"$dir/analysis"
+    sed -n 's/^Content analysis details: *(\(-\{0,1\}[0-9.]*\) points.*/\1/p' "$dir/analysis"
 }
 
 parse_with_python() {
@@ -97,7 +97,10 @@ for file in nginx/html/lang/*.json; do
     "$program" preview mail --lang "$tag" --to "$mail" --config "$dir/config.toml"
     score=$(points "$mail")
     verdict=ok
-    awk -v p="$score" -v most="$most" 'BEGIN { exit !(p != "" && p <= most) }' || verdict='too many points'
+    if ! awk -v p="$score" -v most="$most" 'BEGIN { exit !(p != "" && p <= most) }'; then
+        verdict='too many points'
+        sed -n '/^Content analysis/,$p' "$dir/analysis" >&2
+    fi
     parse_with_python "$mail" >"$dir/python" || verdict='Python cannot read it'
     parse_with_perl "$mail" >"$dir/perl" || verdict='Perl cannot read it'
     diff "$dir/python" "$dir/perl" >&2 || verdict='the parsers differ'
