@@ -145,9 +145,7 @@ fn a_name_that_a_tool_changed_in_place_under_the_lock_is_the_one_that_counts() {
         }
         host.visitor().at_process(round % 2).signed_up(&old);
         for name in [&old, &new] {
-            let start = format!("{name}:");
-            let lines = host.credentials().lines().filter(|line| line.starts_with(&start)).count();
-            assert_eq!(lines, 1, "{name}");
+            assert_eq!(host.count_lines(name), 1, "{name}");
         }
     }
 }

@@ -177,6 +177,12 @@ impl Host {
         fs::read_to_string(self.state("credentials")).unwrap_or_default()
     }
 
+    /// How many lines of the file are `user`'s.
+    pub fn count_lines(&self, user: &str) -> usize {
+        let start = format!("{user}:");
+        self.credentials().lines().filter(|line| line.starts_with(&start)).count()
+    }
+
     /// The line of one account: its six fields, where there is exactly one such line.
     pub fn account(&self, user: &str) -> Option<Vec<String>> {
         let text = self.credentials();

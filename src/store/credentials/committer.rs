@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::change::{Change, Outcome, Plan, Planned};
 use super::core::Core;
 use super::hold::{Failed, Hold, Writer};
-use super::job::{Job, Luggage};
+use super::job::{Job, Luggage, lock};
 use super::thread;
 use crate::disk::{self, Disk, LockFile, Locked};
 use crate::error::Fault;
@@ -350,8 +350,4 @@ fn log_unheard(fault: &Fault, jobs: &[Arc<Job>]) {
 
 fn log_fault(fault: &Fault) {
     log::event(log::Level::Error, "credentials").field("fault", fault).emit();
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
