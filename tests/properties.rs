@@ -108,7 +108,7 @@ fn pairs_are_read_back_as_they_were_written() {
             }
             bytes.extend([name.as_slice(), value].concat());
         }
-        let (params, whole) = pairs::decode(&bytes);
+        let (params, whole) = pairs::decode(bytes.clone());
         assert!(whole);
         for (name, _) in &written {
             let first = &written.iter().find(|(other, _)| other == name).unwrap().1;

@@ -95,7 +95,7 @@ fn answer(mut request: fastcgi::Request, handler: &dyn Handler, under_way: &Atom
     let mut size = 0;
     for (name, value) in request.params() {
         size += name.len() + value.len();
-        params.push(name.into_bytes(), value.into_bytes());
+        params.push(name.as_bytes(), value.as_bytes());
     }
     let whole = params.get(SENTINEL) == Some(SENTINEL_VALUE.as_bytes()) && size <= PARAMS_MAX;
     let mut body = Vec::new();

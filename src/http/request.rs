@@ -4,19 +4,56 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// Request parameters: names and values as bytes, since web servers pass on what a client sent.
+/// Request parameters: names and values as bytes, since web servers pass on what a client sent. All
+/// of them lie in one piece of memory.
 #[derive(Debug, Clone, Default)]
-pub struct Params(Vec<(Vec<u8>, Vec<u8>)>);
+pub struct Params {
+    bytes: Vec<u8>,
+    places: Vec<Place>,
+}
+
+/// Where in those bytes a name begins, where its value begins, and where that ends.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    name: usize,
+    value: usize,
+    end: usize,
+}
+
+/// Parameters that a web server sends; some hosts add a few.
+const USUAL: usize = 32;
 
 impl Params {
+    /// The parameters that lie in `bytes` one behind the other; `split` gives where the name, the
+    /// value and the next parameter begin. Beside them, whether they reach the last byte.
+    pub fn split(
+        bytes: Vec<u8>,
+        split: impl Fn(&[u8]) -> Option<(usize, usize, usize)>,
+    ) -> (Self, bool) {
+        let mut places = Vec::with_capacity(USUAL);
+        let mut start = 0;
+        while let Some((name, value, end)) = bytes.get(start..).and_then(&split) {
+            places.push(Place { name: start + name, value: start + value, end: start + end });
+            start += end;
+        }
+        let whole = start == bytes.len();
+        (Self { bytes, places }, whole)
+    }
+
     /// Adds a parameter; where a name comes twice, the first counts.
-    pub fn push(&mut self, name: Vec<u8>, value: Vec<u8>) {
-        self.0.push((name, value));
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(name);
+        self.bytes.extend_from_slice(value);
+        let place = Place { name: start, value: start + name.len(), end: self.bytes.len() };
+        self.places.push(place);
     }
 
     /// The value of `name`, an empty one included.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.0.iter().find(|(n, _)| n == name.as_bytes()).map(|(_, value)| value.as_slice())
+        let is_it =
+            |place: &&Place| self.bytes.get(place.name..place.value) == Some(name.as_bytes());
+        self.places.iter().find(is_it).and_then(|place| self.bytes.get(place.value..place.end))
     }
 
     /// The value of `name` where it is not empty: web servers send empty values for absent ones.
@@ -32,7 +69,9 @@ impl Params {
 
 impl FromIterator<(Vec<u8>, Vec<u8>)> for Params {
     fn from_iter<I: IntoIterator<Item = (Vec<u8>, Vec<u8>)>>(iter: I) -> Self {
-        Self(iter.into_iter().collect())
+        let mut params = Self::default();
+        iter.into_iter().for_each(|(name, value)| params.push(&name, &value));
+        params
     }
 }
 

@@ -3,22 +3,18 @@
 use crate::http::Params;
 
 /// Reads pairs; `false` beside them when the bytes are not pairs to the very end.
-pub fn decode(mut bytes: &[u8]) -> (Params, bool) {
-    let mut params = Params::default();
-    while !bytes.is_empty() {
-        let Some((name, value, rest)) = split_pair(bytes) else { return (params, false) };
-        params.push(name.to_vec(), value.to_vec());
-        bytes = rest;
-    }
-    (params, true)
+pub fn decode(bytes: Vec<u8>) -> (Params, bool) {
+    Params::split(bytes, split_pair)
 }
 
-fn split_pair(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let (name, bytes) = split_length(bytes)?;
-    let (value, bytes) = split_length(bytes)?;
-    let (name, bytes) = bytes.split_at_checked(name)?;
-    let (value, bytes) = bytes.split_at_checked(value)?;
-    Some((name, value, bytes))
+/// Where the first pair's name, its value and what follows begin.
+fn split_pair(bytes: &[u8]) -> Option<(usize, usize, usize)> {
+    let (name_length, rest) = split_length(bytes)?;
+    let (value_length, rest) = split_length(rest)?;
+    let name = bytes.len() - rest.len();
+    let value = name.checked_add(name_length)?;
+    let end = value.checked_add(value_length)?;
+    (end <= bytes.len()).then_some((name, value, end))
 }
 
 /// A length, and what follows it: below 128 one byte, else four with the top bit set.
@@ -50,19 +46,19 @@ mod tests {
     fn pairs_of_short_and_long_lengths_are_read() {
         let long = vec![b'v'; 300];
         let bytes = [b"\x01\x00A\x02\x80\x00\x01\x2cBB".as_slice(), &long].concat();
-        let (params, whole) = decode(&bytes);
+        let (params, whole) = decode(bytes);
         assert!(whole);
         assert_eq!(params.get("A"), Some(b"".as_slice()));
         assert_eq!(params.get("BB"), Some(long.as_slice()));
-        assert!(decode(b"").1);
+        assert!(decode(Vec::new()).1);
     }
 
     #[test]
     fn pairs_cut_at_any_byte_are_not_whole() {
         let bytes = b"\x01\x02Axx\x80\x00\x00\x02\x01BBy";
         for end in 1..bytes.len() {
-            assert_eq!(decode(&bytes[..end]).1, end == 5, "cut at {end}");
+            assert_eq!(decode(bytes[..end].to_vec()).1, end == 5, "cut at {end}");
         }
-        assert!(!decode(b"\xff\xff\xff\xff\xff\xff\xff\xff").1);
+        assert!(!decode(vec![0xff; 8]).1);
     }
 }

@@ -247,7 +247,7 @@ impl Parser {
         match header.kind {
             kind::STDIN => open.body_done |= ends,
             _ if ends && open.decoded.is_none() => {
-                open.decoded = Some(pairs::decode(&mem::take(&mut open.params)));
+                open.decoded = Some(pairs::decode(mem::take(&mut open.params)));
             }
             _ => {}
         }
@@ -270,7 +270,7 @@ impl Parser {
 
     /// Answers the question about limits: a request a connection, so as many as connections.
     fn push_values(&self, out: &mut Vec<u8>) {
-        let (asked, _) = pairs::decode(&self.scratch);
+        let (asked, _) = pairs::decode(self.scratch.clone());
         let most = self.connections_max.to_string();
         let mut values = Vec::new();
         for (name, value) in

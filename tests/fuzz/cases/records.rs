@@ -49,7 +49,7 @@ pub fn records(data: &[u8]) {
 
 /// Pairs against a reader of FastCGI 1.0 §3.4 that is as plain as the specification.
 pub fn pairs(data: &[u8]) {
-    let (params, whole) = name_values::decode(data);
+    let (params, whole) = name_values::decode(data.to_vec());
     let mut at = 0;
     let mut plain: Vec<(&[u8], &[u8])> = Vec::new();
     let plain_whole = loop {
