@@ -13,7 +13,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use data_encoding::BASE64URL_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -33,6 +33,9 @@ const PAYLOAD: usize = 18;
 const TAG: usize = 24;
 /// The longest key file: version, boot id, key.
 const KEY_FILE_MAX: usize = 256;
+/// How long a key is used without a look whether its file is still the same. Nobody but an operator
+/// changes it while the machine runs.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Issues and checks captchas for one tenant.
 #[derive(Debug)]
@@ -50,6 +53,7 @@ pub struct Captcha {
 #[derive(Clone)]
 struct InUse {
     stat: Stat,
+    looked: Instant,
     tag: Hmac<Sha256>,
     question: Hmac<Sha256>,
 }
@@ -150,13 +154,15 @@ impl Captcha {
         self.spent.prune(now).map_err(|cause| self.spent.fault("prune", cause))
     }
 
-    /// The key in use, read again where its file changed.
+    /// The key in use, read again soon after its file changed.
     fn key(&self) -> Result<InUse, Fault> {
         let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(key), Ok(stat)) = (in_use.as_ref(), self.disk.stat(&self.key_file))
-            && stat == key.stat
-        {
-            return Ok(key.clone());
+        if let Some(key) = in_use.as_mut() {
+            let is_fresh = key.looked.elapsed() < LOOK_AGAIN;
+            if is_fresh || self.disk.stat(&self.key_file).is_ok_and(|stat| stat == key.stat) {
+                key.looked = if is_fresh { key.looked } else { Instant::now() };
+                return Ok(key.clone());
+            }
         }
         let read = self.read_or_make_key();
         let key = read.map_err(|cause| {
@@ -195,7 +201,12 @@ impl Captcha {
             }
         };
         let stat = locked.handle().stat()?;
-        Ok(InUse { stat, tag: keyed(&key, b"tag"), question: keyed(&key, b"question") })
+        Ok(InUse {
+            stat,
+            looked: Instant::now(),
+            tag: keyed(&key, b"tag"),
+            question: keyed(&key, b"question"),
+        })
     }
 }
 
@@ -326,6 +337,7 @@ mod tests {
         let answer = solve(&issued.question);
         assert!(right(restarted.present(&issued.token, &answer, NOW).unwrap()).is_some());
         std::fs::write(dir.join("captcha.key"), "").unwrap();
+        std::thread::sleep(LOOK_AGAIN);
         assert!(right(captcha.present(&issued.token, &answer, NOW).unwrap()).is_none());
         assert!(captcha.issue(NOW).is_ok());
         std::fs::remove_dir_all(dir).unwrap();
