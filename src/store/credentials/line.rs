@@ -55,10 +55,8 @@ impl<'a> Line<'a> {
         if bytes.is_empty() || bytes[0] == b'#' {
             return Self::Comment;
         }
-        // Looked at to the end, whatever it finds: that can be done many bytes at a time.
-        let disturbs = |found: bool, &b: &u8| found | (b.is_ascii_control() & (b != b'\t'));
         match std::str::from_utf8(bytes) {
-            Ok(text) if !bytes.iter().fold(false, disturbs) => {
+            Ok(text) if !has_controls(bytes) => {
                 Account::parse(text).map_or(Self::Foreign, Self::Account)
             }
             _ => Self::Damaged,
@@ -66,16 +64,35 @@ impl<'a> Line<'a> {
     }
 }
 
+/// Whether there are control characters other than a tab.
+fn has_controls(bytes: &[u8]) -> bool {
+    any(bytes, |b| b.is_ascii_control() & (b != b'\t'))
+}
+
+/// Whether these are the 32 hex digits of a digest.
+fn is_digest(text: &str) -> bool {
+    text.len() == 32 && !any(text.as_bytes(), |b| !b.is_ascii_hexdigit())
+}
+
+/// Whether a byte is like that. All are looked at, and the answer is kept in a byte: a processor does
+/// that many at a time.
+fn any(bytes: &[u8], is_one: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(0, |found, &b| found | u8::from(is_one(b))) != 0
+}
+
 impl<'a> Account<'a> {
     fn parse(text: &'a str) -> Option<Self> {
-        let mut fields = text.splitn(6, ':');
-        let (user, realm, ha1) = (fields.next()?, fields.next()?, fields.next()?);
-        let (disabled, role) = (fields.next()?, fields.next()?);
-        let attributes = fields.next().unwrap_or_default();
+        let mut rest = text;
+        let mut field = || {
+            let (field, after) = rest.split_at_checked(memchr::memchr(b':', rest.as_bytes())?)?;
+            rest = &after[1..];
+            Some(field)
+        };
+        let (user, realm, ha1, disabled) = (field()?, field()?, field()?, field()?);
+        let (role, attributes) = rest.split_once(':').unwrap_or((rest, ""));
         Username::check(user).ok()?;
         let &[disabled @ (ENABLED | PENDING | DISABLED)] = disabled.as_bytes() else { return None };
-        let digits = ha1.len() == 32 && ha1.bytes().all(|b| b.is_ascii_hexdigit());
-        (digits && !realm.is_empty()).then_some(Self {
+        (is_digest(ha1) && !realm.is_empty()).then_some(Self {
             user,
             realm,
             ha1,
