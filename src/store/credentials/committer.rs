@@ -164,6 +164,8 @@ impl Shared {
     fn run(&self, mut writer: Writer) {
         let mut lock_file = LockFile::new(&self.lock_path, 0o600);
         while self.wait_for_work() {
+            // Others may be about to bring one too: see `store::group_sync`.
+            std::thread::yield_now();
             if let Err(fault) = self.batch(&mut writer, &mut lock_file) {
                 // Whoever is in the queue by now waits for nothing else: a lock that cannot be
                 // had at all is everybody's answer.
