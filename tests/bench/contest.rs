@@ -63,7 +63,8 @@ pub struct Contest<'a> {
 /// Measures, prints and writes everything, or `part` alone.
 pub fn run(effort: &Effort, part: Option<&str>) {
     gateways::raise_descriptor_limit();
-    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("b{}", std::process::id()));
+    let disk = std::env::var_os("BENCH_DIR").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
+    let dir = PathBuf::from(disk).join(format!("b{}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
     spread_over_the_disk(&dir);
     let started = Instant::now();
@@ -265,16 +266,18 @@ impl Contest<'_> {
     /// The longest waits at half of the full load.
     fn latency(&mut self, main: &Site, line: &[u8], mail: &[u8]) {
         let floor = SignUps::new(&self.place("floor-l"), line, mail);
-        let (mut slowest, mut bare) = (Vec::new(), Vec::new());
+        let slowest = |sample: Sample| sample.quantile(0.99).as_secs_f64() * 1e3;
+        let (mut ours, mut disk, mut bare) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..self.effort.rounds {
-            let full = main.sign_ups(32, self.effort.turn).per_second;
-            let half = main.sign_ups_at(full / 2.0, 32, self.effort.turn);
-            slowest.push(half.quantile(0.99).as_secs_f64() * 1e3);
-            let pair = floor.measure(1, self.effort.turn / 4).quantile(0.5);
-            bare.push(pair.as_secs_f64() * 1e3);
+            let turn = self.effort.turn;
+            let half = main.sign_ups(32, turn).per_second / 2.0;
+            ours.push(slowest(main.sign_ups_at(half, 32, turn)));
+            disk.push(slowest(floor.measure_at(half, 32, turn)));
+            bare.push(floor.measure(1, turn / 4).quantile(0.5).as_secs_f64() * 1e3);
         }
-        let bare = ("bare disk, median C=1", &bare[..]);
-        self.report.ratio("sign-up p99 at half load", "ms", &slowest, bare, AtMost(4.0));
+        let median = ("bare disk, median C=1", &bare[..]);
+        self.report.ratio("sign-up p99 at half load", "ms", &ours, median, AtMost(4.0));
+        self.report.ratio("  bare disk, p99 at that rate", "ms", &disk, median, Goal::None);
     }
 
     fn system_calls(&mut self, main: &Site) {

@@ -95,6 +95,13 @@ impl SignUps {
         sample
     }
 
+    /// The same at a given rate.
+    pub fn measure_at(&self, rate: f64, clients: usize, time: Duration) -> Sample {
+        let sample = load::open(clients, time, rate, || (), |()| _ = self.once());
+        clear(&self.dir.join("pickup"));
+        sample
+    }
+
     fn once(&self) -> bool {
         let name = format!("{:064x}.eml", self.names.fetch_add(1, Ordering::Relaxed));
         let staged = self.dir.join("staging").join(&name);
