@@ -338,6 +338,11 @@ fn a_symlink_in_place_of_a_file_of_ours() {
     host.stop();
 }
 
+/// The captcha key's file is looked at once in ten milliseconds.
+fn wait_for_the_next_look() {
+    std::thread::sleep(std::time::Duration::from_millis(20));
+}
+
 #[test]
 fn a_captcha_key_that_is_empty_or_damaged_is_made_anew() {
     let mut host = Start::default().run();
@@ -345,6 +350,7 @@ fn a_captcha_key_that_is_empty_or_damaged_is_made_anew() {
     for damage in ["", "1 \n", "rubbish", "1 00000000-0000-0000-0000-000000000000 00\n"] {
         let form = host.form("joe");
         fs::write(&key, damage).unwrap();
+        wait_for_the_next_look();
         assert_eq!(host.post(&form).outcome(), "400 captcha_failed", "the old key is gone");
         let user = format!("u{}", damage.len());
         assert_eq!(host.sign_up(&user).status, 200, "a new captcha is good");
@@ -363,7 +369,10 @@ fn a_captcha_key_that_cannot_be_read() {
     }
     let mut host = Start { user: Some(65_534), ..Start::default() }.run();
     let (key, form) = (host.state("spool/captcha.key"), host.form("joe"));
-    let open = |mode| fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+    let open = |mode| {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+        wait_for_the_next_look();
+    };
     open(0);
     let captcha = host.ask("127.0.0.1", "GET", "/captcha.ashx", "", b"");
     assert_eq!(captcha.outcome(), "503 captcha_unavailable");
