@@ -24,15 +24,15 @@ struct Place {
 const USUAL: usize = 32;
 
 impl Params {
-    /// The parameters that lie in `bytes` one behind the other; `split` gives where the name, the
-    /// value and the next parameter begin. Beside them, whether they reach the last byte.
+    /// The parameters that lie in `bytes` one behind the other; `first` gives where the name and the
+    /// value of the first one begin, and where it ends. Beside them, whether they reach the last byte.
     pub fn split(
         bytes: Vec<u8>,
-        split: impl Fn(&[u8]) -> Option<(usize, usize, usize)>,
+        first: impl Fn(&[u8]) -> Option<(usize, usize, usize)>,
     ) -> (Self, bool) {
         let mut places = Vec::with_capacity(USUAL);
         let mut start = 0;
-        while let Some((name, value, end)) = bytes.get(start..).and_then(&split) {
+        while let Some((name, value, end)) = bytes.get(start..).and_then(&first) {
             places.push(Place { name: start + name, value: start + value, end: start + end });
             start += end;
         }

@@ -49,7 +49,7 @@ pub struct Captcha {
     in_use: Mutex<Option<InUse>>,
 }
 
-/// The key as it was last read, and the file that it was read from.
+/// The key as it was last read, the file that it was read from, and when that was last looked at.
 #[derive(Clone)]
 struct InUse {
     stat: Stat,
@@ -158,9 +158,11 @@ impl Captcha {
     fn key(&self) -> Result<InUse, Fault> {
         let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(key) = in_use.as_mut() {
-            let is_fresh = key.looked.elapsed() < LOOK_AGAIN;
-            if is_fresh || self.disk.stat(&self.key_file).is_ok_and(|stat| stat == key.stat) {
-                key.looked = if is_fresh { key.looked } else { Instant::now() };
+            if key.looked.elapsed() < LOOK_AGAIN {
+                return Ok(key.clone());
+            }
+            if self.disk.stat(&self.key_file).is_ok_and(|stat| stat == key.stat) {
+                key.looked = Instant::now();
                 return Ok(key.clone());
             }
         }

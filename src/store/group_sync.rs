@@ -1,8 +1,8 @@
 //! One directory sync for all who wait for one.
 //!
-//! Whoever is about to sync lets other threads run first, which may be about to ask for the same: where
-//! the processors are busy that makes few large groups of many small ones (`tests/bench.sh full
-//! sign-up`); where they are not, it is one system call that returns at once.
+//! Whoever is about to sync lets other threads run first, which may be about to ask for the same:
+//! where the processors are busy that makes few large groups of many small ones; where they are
+//! not, it is one system call that returns at once.
 
 use std::io;
 use std::path::{Path, PathBuf};

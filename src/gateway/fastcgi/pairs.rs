@@ -7,7 +7,7 @@ pub fn decode(bytes: Vec<u8>) -> (Params, bool) {
     Params::split(bytes, split_pair)
 }
 
-/// Where the first pair's name, its value and what follows begin.
+/// Where the first pair's name and value begin, and where it ends.
 fn split_pair(bytes: &[u8]) -> Option<(usize, usize, usize)> {
     let (name_length, rest) = split_length(bytes)?;
     let (value_length, rest) = split_length(rest)?;

@@ -74,8 +74,8 @@ fn is_digest(text: &str) -> bool {
     text.len() == 32 && !any(text.as_bytes(), |b| !b.is_ascii_hexdigit())
 }
 
-/// Whether a byte is like that. All are looked at, and the answer is kept in a byte: a processor does
-/// that many at a time.
+/// Whether a byte is like that. All are looked at, and the answer is kept in a byte: the compiler
+/// can then look at many at a time.
 fn any(bytes: &[u8], is_one: impl Fn(u8) -> bool) -> bool {
     bytes.iter().fold(0, |found, &b| found | u8::from(is_one(b))) != 0
 }

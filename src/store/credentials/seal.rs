@@ -1,9 +1,9 @@
 //! How the holders of the lock tell that another hand than theirs wrote the credentials file.
 //!
-//! At the end of every hold our writers note in the journal's last bytes in what state they leave the file
-//! (inode, length, times of change), as a sum, and an *epoch*. Whoever takes the lock and finds the
-//! file in another state begins a new epoch: an index that was read in another one is forgotten,
-//! in every process.
+//! At the end of every hold our writers note in the journal's last bytes in what state they leave
+//! the file (inode, length, times of change), as a sum, and an *epoch*. Whoever takes the lock and
+//! finds the file in another state begins a new epoch: an index that was read in another one is
+//! forgotten, in every process.
 //!
 //! The kernel's clock for a file's times ticks every few milliseconds, so a writer sets the time of
 //! its last change itself, to the nanosecond: what somebody else writes in the same tick bears
