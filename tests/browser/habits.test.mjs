@@ -133,7 +133,9 @@ test("the whole way with the keyboard alone; whatever has the focus shows it", a
     await page.keyboard.type(typed);
     if (typed === "Keys") {
       await tab();
-      // The error came when the field was left; the suggestion is next to it.
+      // The error came when the field was left, once the part that judges was there; the suggestion is
+      // next to it.
+      await page.waitForSelector("#suggestion", { state: "visible" });
       await tab("Shift+Tab");
       await page.keyboard.press("Enter");
       assert.equal(await page.inputValue("#user"), "keys");
