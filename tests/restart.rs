@@ -4,10 +4,13 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use common::direct::{Direct, Start};
+use common::host::REALM;
 use common::{Form, Host, Setup, load};
 
 /// As long as a service manager waits before it kills.
@@ -112,4 +115,38 @@ fn two_processes_restarted_in_turn_fail_no_request() {
     assert!(made.len() > 80, "{} accounts", made.len());
     assert_nothing_lost(&host, &made);
     host.responders = responders;
+}
+
+/// What the program has read since it started, once it reads no more.
+fn read_at_start(host: &mut Direct) -> u64 {
+    host.start();
+    // proc(5): what its read calls brought, from the disk or not.
+    let path = format!("/proc/{}/io", host.process.as_ref().unwrap().pid());
+    let mut before = 0;
+    let read = common::wait_for("the end of the start", Duration::from_secs(30), || {
+        std::thread::sleep(Duration::from_millis(300));
+        let io = fs::read_to_string(&path).unwrap();
+        let line = io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();
+        let read: u64 = line.parse().unwrap();
+        (std::mem::replace(&mut before, read) == read).then_some(read)
+    });
+    host.stop();
+    read
+}
+
+/// Nothing says then whether anybody changed the accounts since they were read.
+#[test]
+fn a_start_after_the_seal_was_lost_reads_the_accounts_no_more_often_than_any() {
+    let mut host = Start::default().lay_out();
+    let line = |n| format!("u{n}:{REALM}:{n:032x}:0:guest:\n");
+    let path = host.state("credentials");
+    fs::write(&path, (0..50_000).map(line).collect::<String>()).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    read_at_start(&mut host);
+    let sealed = read_at_start(&mut host);
+    let journal = File::options().write(true).open(host.state("credentials.journal")).unwrap();
+    journal.write_all_at(&[b' '; 64], journal.metadata().unwrap().len() - 64).unwrap();
+    let unsealed = read_at_start(&mut host);
+    let accounts = fs::metadata(&path).unwrap().len();
+    assert!(unsealed < sealed + accounts / 2, "{unsealed} bytes, with the seal {sealed}");
 }

@@ -217,11 +217,15 @@ impl Shared {
         lock_file: &mut LockFile,
     ) -> Result<Locked, Fault> {
         for last in [false, false, true] {
-            if let Err(fault) = lock(&self.core).refresh()
+            let mut core = lock(&self.core);
+            // A file that nobody sealed yet is sealed first, or it would be read once more after.
+            if (writer.is_prepared() || core.is_sealed())
+                && let Err(fault) = core.refresh()
                 && writer.is_prepared()
             {
                 return Err(fault);
             }
+            drop(core);
             lock(&self.queue).busy_since.get_or_insert_with(Instant::now);
             let locked = lock_file
                 .lock(self.disk.as_ref())

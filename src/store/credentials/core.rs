@@ -166,6 +166,11 @@ impl Core {
         self.sealed().is_some_and(|seal| seal.is_of(&stat) && self.epoch == Some(seal.epoch))
     }
 
+    /// Whether a holder ever noted how it left the file.
+    pub fn is_sealed(&mut self) -> bool {
+        self.sealed().is_some()
+    }
+
     /// How the last holder left the file. A journal that cannot be read says nothing here; the next
     /// holder complains of it.
     fn sealed(&mut self) -> Option<Seal> {
