@@ -11,13 +11,13 @@
 //! | `text.mail_…`, `text.page_…` | the language's texts, filled in |
 //! | `…\|wrap` | broken into lines of at most 72 characters |
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use minijinja::{AutoEscape, Environment, Output};
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, Output, Value};
 use serde::Serialize;
 
 use crate::error::Fault;
@@ -98,7 +98,7 @@ pub struct PageValues<'a> {
 struct Context<'a, V> {
     lang: &'a str,
     dir: &'a str,
-    text: BTreeMap<&'a str, String>,
+    text: &'a Value,
     #[serde(flatten)]
     values: &'a V,
 }
@@ -193,7 +193,7 @@ impl Templates {
             ("date", values.date),
             ("user", values.user.unwrap_or_default()),
         ];
-        let texts = language.texts("mail_", &named);
+        let texts = Value::from(Serde(language.texts("mail_", &named)));
         let text = self.render("mail.txt", language, &texts, values)?;
         Ok((text, self.render("mail.html", language, &texts, values)?))
     }
@@ -201,22 +201,23 @@ impl Templates {
     /// A page.
     pub fn page(&self, language: &Language, values: &PageValues<'_>) -> Result<String, Fault> {
         let named = [("host", values.host), ("user", values.user.unwrap_or_default())];
-        self.render("page.html", language, &language.texts("page_", &named), values)
+        let texts = Value::from(Serde(language.texts("page_", &named)));
+        self.render("page.html", language, &texts, values)
     }
 
     fn render<V: Serialize>(
         &self,
         name: &str,
         language: &Language,
-        texts: &BTreeMap<&str, String>,
+        text: &Value,
         values: &V,
     ) -> Result<String, Fault> {
         let (lang, dir) = (language.tag(), language.dir());
-        let context = Context { lang, dir, text: texts.clone(), values };
+        let context = Context { lang, dir, text, values };
         let translated = format!("{lang}/{name}");
         (self.environment.get_template(&translated))
             .or_else(|_| self.environment.get_template(name))
-            .and_then(|template| template.render(minijinja::value::Serde(context)))
+            .and_then(|template| template.render(Serde(context)))
             .map_err(|error| self.broken(name, &error))
     }
 
@@ -236,7 +237,7 @@ impl Templates {
 fn format(
     out: &mut Output<'_>,
     state: &mut minijinja::State<'_, '_>,
-    value: &minijinja::Value,
+    value: &Value,
 ) -> Result<(), minijinja::Error> {
     let Some(text) = value
         .as_str()

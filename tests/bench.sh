@@ -1,8 +1,8 @@
 #!/bin/sh
 # How fast is it? tests/bench.sh [quick|full] [PART]; full takes about a quarter of an hour, quick (the
 # default) under two minutes once it is built. The full run's table and plot go to
-# tests/bench/results/. Installs nginx, wrk, strace and PHP-FPM where they are missing and that is
-# allowed; only nginx and wrk are needed. PART is one of gateway, captcha, sign-up, activation,
+# tests/bench/results/. Installs nginx, wrk, strace, perf and PHP-FPM where they are missing and that
+# is allowed; only nginx and wrk are needed. PART is one of gateway, captcha, sign-up, activation,
 # latency, calls, crate, processes, sizes, php. BENCH_DIR=DIR measures the disk that DIR is on.
 set -eu
 cd "$(dirname "$0")/.."
@@ -12,6 +12,7 @@ wanted=
 for tool in nginx wrk strace; do
     if is_missing "$tool"; then wanted="$wanted $tool"; fi
 done
+if is_missing perf; then wanted="$wanted linux-perf"; fi
 if ! ls /usr/sbin/php-fpm* >/dev/null 2>&1; then wanted="$wanted php-fpm"; fi
 if [ -n "$wanted" ] && [ "$(id -u)" = 0 ] && ! is_missing apt-get; then
     apt-get update -qq || true

@@ -11,6 +11,7 @@ mod accounts;
 mod cgi;
 mod contest;
 mod disk_floor;
+mod flows;
 mod gateways;
 mod http;
 mod load;

@@ -1,15 +1,13 @@
 //! What is measured, and against what. Contestants take turns round by round, so that whatever else
 //! the machine does meets all of them; ratios are taken within a round.
 
-use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::disk_floor::{Activations, SignUps};
+use crate::disk_floor::SignUps;
 use crate::http::Visitor;
-use crate::load::Sample;
 use crate::report::Goal::{self, AtLeast, AtMost};
 use crate::report::Report;
 use crate::site::{Backend, Site, php_fpm, wrk};
@@ -80,7 +78,6 @@ pub fn run(effort: &Effort, part: Option<&str>) {
     }
     if wants("sizes") {
         contest.sizes();
-        contest.cgi();
     }
     if wants("php") {
         contest.php_with_accounts();
@@ -203,83 +200,6 @@ impl Contest<'_> {
         }
     }
 
-    fn sign_up(&mut self, main: &Site, line: &[u8], mail: &[u8]) {
-        let floor = SignUps::new(&self.place("floor"), line, mail);
-        let constant = self.site("flows", Backend::Constant("own"), 0);
-        let php = php_fpm().map(|_| self.site("php", Backend::Php, 0));
-        let turn = self.effort.turn;
-        for &clients in self.effort.clients {
-            let busy = [const { RefCell::new(Vec::new()) }; 3];
-            let noted = |contestant: usize, sample: Sample| {
-                busy[contestant].borrow_mut().push(sample.busy.as_secs_f64() * 1e6);
-                sample.per_second
-            };
-            let mut turns: Vec<Turn<'_>> = vec![
-                Box::new(|| noted(0, main.sign_ups(clients, turn))),
-                Box::new(|| noted(1, floor.measure(clients, turn))),
-                Box::new(|| noted(2, constant.sign_ups(clients, turn))),
-            ];
-            if let Some(php) = &php {
-                turns.push(Box::new(|| {
-                    let sample = php.sign_ups(clients, turn);
-                    php.forget_accounts();
-                    sample.per_second
-                }));
-            }
-            let results = self.rounds(&mut turns);
-            drop(turns);
-            let what = format!("sign-up, C={clients}");
-            let (ours, floor) = (&results[0], ("bare disk", &results[1][..]));
-            self.report.ratio(what, "flows/s", ours, floor, AtLeast(0.8));
-            let constant = ("constant (the load's ceiling)", &results[2][..]);
-            self.report.ratio("  of the ceiling", "flows/s", ours, constant, Goal::None);
-            let [ours_busy, floor_busy, constant_busy] = busy.map(RefCell::into_inner);
-            for (what, busy) in [
-                ("  all cores, busy", ours_busy),
-                ("  all cores, busy: bare disk", floor_busy),
-                ("  all cores, busy: constant", constant_busy),
-            ] {
-                self.report.figure(what, "µs/flow", &busy, Goal::None);
-            }
-            if let Some(php) = results.get(3) {
-                let php = ("PHP flat file", &php[..]);
-                self.report.ratio("  against PHP", "flows/s", ours, php, AtLeast(2.0));
-            }
-        }
-    }
-
-    fn activation(&mut self, main: &Site, line: &[u8]) {
-        let view_line = view_line(line);
-        let floor = Activations::new(&self.place("floor-a"), line, &view_line, 100_000);
-        let (turn, length) = (self.effort.turn, line.len() as u64);
-        let results = self.rounds(&mut [
-            Box::new(|| {
-                main.sign_ups(32, turn);
-                main.activations(8, turn).per_second
-            }),
-            Box::new(|| floor.measure(8, turn, length).per_second),
-        ]);
-        let floor = ("bare disk", &results[1][..]);
-        self.report.ratio("activation, C=8", "activations/s", &results[0], floor, AtLeast(0.8));
-    }
-
-    /// The longest waits at half of the full load.
-    fn latency(&mut self, main: &Site, line: &[u8], mail: &[u8]) {
-        let floor = SignUps::new(&self.place("floor-l"), line, mail);
-        let slowest = |sample: Sample| sample.quantile(0.99).as_secs_f64() * 1e3;
-        let (mut ours, mut disk, mut bare) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..self.effort.rounds {
-            let turn = self.effort.turn;
-            let half = main.sign_ups(32, turn).per_second / 2.0;
-            ours.push(slowest(main.sign_ups_at(half, 32, turn)));
-            disk.push(slowest(floor.measure_at(half, 32, turn)));
-            bare.push(floor.measure(1, turn / 4).quantile(0.5).as_secs_f64() * 1e3);
-        }
-        let median = ("bare disk, median C=1", &bare[..]);
-        self.report.ratio("sign-up p99 at half load", "ms", &ours, median, AtMost(4.0));
-        self.report.ratio("  bare disk, p99 at that rate", "ms", &disk, median, Goal::None);
-    }
-
     fn system_calls(&mut self, main: &Site) {
         const TIMES: usize = 200;
         let (id, mut visitor) = (main.processes[0].id(), Visitor::new(main.address));
@@ -307,24 +227,6 @@ impl Contest<'_> {
                 sorted.iter().map(|(name, n)| format!("{name} {n:.1}")).collect();
             self.report.note(format!("  calls a {what}: {}", list.join(", ")));
         }
-    }
-
-    fn processes(&mut self) {
-        let one = self.site("one", Backend::Program(1, "own"), 0);
-        let four = self.site("four", Backend::Program(4, "own"), 0);
-        let turn = self.effort.turn;
-        let results = self.rounds(&mut [
-            Box::new(|| four.sign_ups(32, turn).per_second),
-            Box::new(|| one.sign_ups(32, turn).per_second),
-        ]);
-        let one = ("one process", &results[1][..]);
-        self.report.ratio(
-            "four processes, sign-up, C=32",
-            "flows/s",
-            &results[0],
-            one,
-            AtLeast(1.0),
-        );
     }
 
     /// The same with the published crate, for whoever wonders.
@@ -362,12 +264,6 @@ impl Contest<'_> {
         let what = "fastcgi-crate: activation, C=8";
         self.report.ratio(what, "activations/s", &results[0], against, Goal::None);
     }
-}
-
-/// The line that an activation appends for this account.
-fn view_line(line: &[u8]) -> Vec<u8> {
-    let fields: Vec<&[u8]> = line.split(|&b| b == b':').take(3).collect();
-    [fields.join(&b':').as_slice(), b"\n"].concat()
 }
 
 /// Lets ext4 put each contestant's directory, and so its files, into a part of the disk of its own,

@@ -33,6 +33,17 @@ impl Process {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
+
+    /// How long its threads were runnable, but waited for a processor (the kernel's
+    /// Documentation/scheduler/sched-stats.rst: nanoseconds, the second number of `schedstat`).
+    pub fn waited_for_a_processor(&self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        let waited = tasks.flatten().filter_map(|task| {
+            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+            text.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(waited.sum())
+    }
 }
 
 impl Drop for Process {

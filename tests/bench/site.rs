@@ -133,6 +133,18 @@ impl Site {
         })
     }
 
+    /// Links that stand for nothing: what the load and the web server alone come to.
+    pub fn links(&self, clients: usize, time: Duration) -> Sample {
+        let target = format!("/activate.ashx?token={}", "A".repeat(43));
+        let begin = || Visitor::new(self.address);
+        load::closed(clients, time, begin, |visitor| visitor.get(&target).status == 200)
+    }
+
+    /// How long the threads of the processes were runnable, but waited for a processor.
+    pub fn waited_for_a_processor(&self) -> Duration {
+        self.processes.iter().map(Process::waited_for_a_processor).sum()
+    }
+
     /// Captchas in a second, by `wrk`.
     pub fn captchas(&self, clients: usize, seconds: u64) -> f64 {
         wrk(self.address, "/captcha.ashx", clients, seconds)

@@ -40,6 +40,36 @@ pub fn count(id: u32, dir: &Path, times: usize, mut work: impl FnMut()) -> Optio
     Some(text.lines().filter_map(row).map(|(name, n)| (name, n as f64 / times as f64)).collect())
 }
 
+/// How many syncs of files and directories these processes make for each of the pieces of work that
+/// `work` tells; by `perf`, which does not slow them down as `strace` would.
+pub fn syncs(ids: &[u32], work: impl FnOnce() -> usize) -> Option<f64> {
+    const EVENTS: &str = "syscalls:sys_enter_fsync,syscalls:sys_enter_fdatasync";
+    if !is_installed("perf") {
+        return None;
+    }
+    let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+    let mut perf = Command::new("perf")
+        .args(["stat", "-x", ",", "-e", EVENTS, "-p", &ids.join(",")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .ok()?;
+    // It does not say when it begins.
+    thread::sleep(Duration::from_millis(500));
+    if perf.try_wait().ok()?.is_some() {
+        return None;
+    }
+    let pieces = work();
+    kill(Pid::from_raw(perf.id() as i32), Signal::SIGINT).ok()?;
+    let said = perf.wait_with_output().ok()?.stderr;
+    let said = String::from_utf8_lossy(&said);
+    let counts = said.lines().filter(|line| line.contains("sys_enter_"));
+    let sum =
+        counts.map(|line| line.split(',').next()?.parse::<u64>().ok()).sum::<Option<u64>>()?;
+    (pieces > 0).then(|| sum as f64 / pieces as f64)
+}
+
 /// Waits until every thread is traced.
 fn is_traced(id: u32) -> bool {
     let patience = Instant::now() + Duration::from_secs(5);
