@@ -111,6 +111,25 @@ fn a_full_disk() {
 /// A program that a web server starts for one request finds a state directory that is new, and a disk
 /// without room for it: the client hears what CONTRACT.md has for a fault, the log tells it once.
 #[test]
+fn check_warns_of_a_disk_that_is_nearly_full() {
+    for (options, megabytes, why) in [
+        ("size=80m", 20, "KiB are free on its filesystem"),
+        ("size=80m,nr_inodes=500", 0, "its filesystem takes "),
+    ] {
+        let Some(volume) = Volume::mount(options) else { return };
+        let host = Start { volume: Some(volume.path().to_owned()), ..Start::default() }.lay_out();
+        let warnings =
+            || String::from_utf8(host.own_command(&["check"]).output().unwrap().stderr).unwrap();
+        assert_eq!(warnings().contains(why), megabytes == 0);
+        fs::write(volume.path().join("ballast"), vec![0; megabytes << 20]).unwrap();
+        let told = warnings();
+        let of_disk: Vec<&str> = told.lines().filter(|line| line.contains(why)).collect();
+        assert_eq!(of_disk.len(), 1, "state and pickup are on the same one: {told}");
+        assert!(of_disk[0].contains(".state: is "), "{told}");
+    }
+}
+
+#[test]
 fn a_full_disk_and_a_new_state_directory_under_cgi() {
     let Some(volume) = Volume::mount("size=2m,nr_inodes=40") else { return };
     let host = Start { volume: Some(volume.path().to_owned()), ..Start::default() }.lay_out();

@@ -1,5 +1,6 @@
 //! `check`: whether the configuration and its directories will do, and what is in effect.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::Path;
@@ -9,7 +10,7 @@ use nix::unistd::{Gid, getegid, getgroups};
 
 use super::{Failure, become_owner, exit, warn};
 use crate::config::{self, Config, Listen, Problem, TenantConfig, Wrong};
-use crate::disk::RealDisk;
+use crate::disk::{Disk, RealDisk};
 use crate::premises;
 
 /// Filesystems that other machines may have mounted too, by the magic numbers of statfs(2) and of
@@ -30,6 +31,11 @@ const NETWORK_FILESYSTEMS: [(u32, &str); 14] = [
     (0x0bd0_0bd0, "Lustre"),
     (0x786f_4256, "a VirtualBox shared folder"),
 ];
+
+/// Of space and of files there should be more left than this: a sign-up takes about 8 KiB and a file
+/// until its mail is taken, a compaction a copy of the accounts.
+const LEAST_BYTES: u64 = 64 * 1024 * 1024;
+const LEAST_FILES: u64 = 1000;
 
 /// Checks the configuration at `path` and prints it, defaults filled in, on standard output;
 /// warnings go to standard error.
@@ -76,6 +82,12 @@ fn of_tenant(tenant: &TenantConfig) -> Vec<(&'static str, Wrong)> {
         let below = key == "staging" && path.starts_with(&tenant.state);
         warnings.extend((!below).then(|| network(path)).flatten().map(|wrong| (key, wrong)));
     }
+    // The staging directory is on the pickup directory's.
+    let mut filesystems = HashSet::new();
+    for (key, path) in [("state", &tenant.state), ("pickup", &tenant.pickup)] {
+        let is_another = RealDisk.stat(path).is_ok_and(|stat| filesystems.insert(stat.dev));
+        warnings.extend(is_another.then(|| full(path)).flatten().map(|wrong| (key, wrong)));
+    }
     for (key, group) in [("view_group", tenant.view_group), ("pickup_group", tenant.pickup_group)] {
         warnings.extend(group.and_then(foreign_group).map(|wrong| (key, wrong)));
     }
@@ -115,6 +127,20 @@ fn network(path: &Path) -> Option<Wrong> {
     let (_, name) = NETWORK_FILESYSTEMS.iter().find(|(number, _)| *number == magic)?;
     let why = format!("is {path:?}, on {name}: locks may not hold between machines");
     Some(Wrong::new(why, "write a directory on a disk of this machine"))
+}
+
+/// A filesystem that is full, or about to be.
+fn full(path: &Path) -> Option<Wrong> {
+    let stat = statfs::statfs(path).ok()?;
+    let bytes = u64::try_from(stat.block_size()).ok()?.saturating_mul(stat.blocks_available());
+    // Some filesystems make inodes as they need them, and count none.
+    let counts_inodes = stat.files() > 0;
+    let why = match (bytes < LEAST_BYTES, counts_inodes && stat.files_free() < LEAST_FILES) {
+        (true, _) => format!("is {path:?}: {} KiB are free on its filesystem", bytes / 1024),
+        (_, true) => format!("is {path:?}: its filesystem takes {} more files", stat.files_free()),
+        _ => return None,
+    };
+    Some(Wrong::new(why, "free some, or write a directory on another filesystem"))
 }
 
 /// A group that a file can be given to only by its members.
