@@ -4,7 +4,7 @@
 # what they find; the last lines name it, and the exit code is 1.
 
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 started=$SECONDS
 [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
 failed=()

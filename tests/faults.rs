@@ -108,8 +108,6 @@ fn a_full_disk() {
     host.stop();
 }
 
-/// A program that a web server starts for one request finds a state directory that is new, and a disk
-/// without room for it: the client hears what CONTRACT.md has for a fault, the log tells it once.
 #[test]
 fn check_warns_of_a_disk_that_is_nearly_full() {
     for (options, megabytes, why) in [
@@ -129,6 +127,8 @@ fn check_warns_of_a_disk_that_is_nearly_full() {
     }
 }
 
+/// A program that a web server starts for one request finds a state directory that is new, and a disk
+/// without room for it: the client hears what CONTRACT.md has for a fault, the log tells it once.
 #[test]
 fn a_full_disk_and_a_new_state_directory_under_cgi() {
     let Some(volume) = Volume::mount("size=2m,nr_inodes=40") else { return };

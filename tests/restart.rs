@@ -1,5 +1,5 @@
 //! Stopping and restarting under load: no accepted request is lost, and with two processes
-//! restarted one after the other no request fails at all.
+//! restarted one after the other no request fails at all. And how much a start has to read.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -134,7 +134,7 @@ fn read_at_start(host: &mut Direct) -> u64 {
     read
 }
 
-/// Nothing says then whether anybody changed the accounts since they were read.
+/// Without the seal a process cannot tell whether the accounts that it read are still the same.
 #[test]
 fn a_start_after_the_seal_was_lost_reads_the_accounts_no_more_often_than_any() {
     let mut host = Start::default().lay_out();

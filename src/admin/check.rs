@@ -32,8 +32,8 @@ const NETWORK_FILESYSTEMS: [(u32, &str); 14] = [
     (0x786f_4256, "a VirtualBox shared folder"),
 ];
 
-/// Of space and of files there should be more left than this: a sign-up takes about 8 KiB and a file
-/// until its mail is taken, a compaction a copy of the accounts.
+/// Of space and of files there should be more left than this: a sign-up takes a file until its mail is
+/// taken, a compaction a copy of the accounts.
 const LEAST_BYTES: u64 = 64 * 1024 * 1024;
 const LEAST_FILES: u64 = 1000;
 
@@ -82,7 +82,7 @@ fn of_tenant(tenant: &TenantConfig) -> Vec<(&'static str, Wrong)> {
         let below = key == "staging" && path.starts_with(&tenant.state);
         warnings.extend((!below).then(|| network(path)).flatten().map(|wrong| (key, wrong)));
     }
-    // The staging directory is on the pickup directory's.
+    // The staging directory is on the pickup directory's filesystem (see `premises`).
     let mut filesystems = HashSet::new();
     for (key, path) in [("state", &tenant.state), ("pickup", &tenant.pickup)] {
         let is_another = RealDisk.stat(path).is_ok_and(|stat| filesystems.insert(stat.dev));

@@ -272,11 +272,15 @@ fn spread_over_the_disk(dir: &Path) {
     let _ = process::output_of(Command::new("chattr").arg("+T").arg(dir).stderr(Stdio::null()));
 }
 
+/// How many processors there are for everything.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// What the figures were measured on.
 fn machine() -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let model = read("/proc/cpuinfo");
     let model = model.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("?");
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    format!("{cores} × {model}, Linux {}", read("/proc/sys/kernel/osrelease").trim())
+    format!("{} × {model}, Linux {}", cores(), read("/proc/sys/kernel/osrelease").trim())
 }

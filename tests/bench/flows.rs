@@ -5,9 +5,10 @@ use std::cell::RefCell;
 use std::fs;
 use std::path::PathBuf;
 
-use crate::contest::{Contest, Turn};
+use crate::contest::{Contest, Turn, cores};
 use crate::disk_floor::{Activations, SignUps};
 use crate::load::Sample;
+use crate::process::Process;
 use crate::report::Goal::{self, AtLeast, AtMost};
 use crate::site::{Backend, Site, php_fpm};
 use crate::syscalls;
@@ -106,7 +107,7 @@ impl Contest<'_> {
             let sample = main.sign_ups_at(half, 32, turn);
             let wait = main.waited_for_a_processor().saturating_sub(before);
             waited.push(wait.as_secs_f64() * 1e6 / sample.took.len() as f64);
-            used.push(busy.note(&sample) * sample.busy.as_secs_f64() / processors() * 100.0);
+            used.push(busy.note(&sample) * sample.busy.as_secs_f64() / cores() as f64 * 100.0);
             ours.push(slowest(&sample));
             disk.push(slowest(&floor.measure_at(half, 32, turn)));
             without.push(slowest(&diskless.sign_ups_at(half, 32, turn)));
@@ -161,11 +162,7 @@ impl Contest<'_> {
 }
 
 fn ids_of(site: &Site) -> Vec<u32> {
-    site.processes.iter().map(crate::process::Process::id).collect()
-}
-
-fn processors() -> f64 {
-    std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64)
+    site.processes.iter().map(Process::id).collect()
 }
 
 /// The line that an activation appends for this account.

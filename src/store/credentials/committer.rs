@@ -218,13 +218,13 @@ impl Shared {
     ) -> Result<Locked, Fault> {
         for last in [false, false, true] {
             let mut core = lock(&self.core);
-            // A file that nobody sealed yet is sealed first, or it would be read once more after.
-            if (writer.is_prepared() || core.is_sealed())
-                && let Err(fault) = core.refresh()
-                && writer.is_prepared()
-            {
-                return Err(fault);
+            if writer.is_prepared() {
+                core.refresh()?;
+            } else if core.is_sealed() {
+                // What fails is what this writer has yet to make, or fails under the lock again.
+                let _ = core.refresh();
             }
+            // An unsealed file is sealed first, below, or it would have to be read twice.
             drop(core);
             lock(&self.queue).busy_since.get_or_insert_with(Instant::now);
             let locked = lock_file

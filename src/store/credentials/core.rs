@@ -166,7 +166,7 @@ impl Core {
         self.sealed().is_some_and(|seal| seal.is_of(&stat) && self.epoch == Some(seal.epoch))
     }
 
-    /// Whether a holder ever noted how it left the file.
+    /// Whether the journal says how a holder left the file, be it still so or not.
     pub fn is_sealed(&mut self) -> bool {
         self.sealed().is_some()
     }
