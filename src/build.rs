@@ -9,7 +9,7 @@ const FOLDER: &str = "nginx/html/lang";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={FOLDER}");
-    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=src/build.rs");
     let folder = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join(FOLDER);
     let mut tags = Vec::new();
     for entry in fs::read_dir(&folder)? {

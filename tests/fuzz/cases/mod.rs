@@ -1,5 +1,5 @@
 //! What is fuzzed: a case takes bytes, hands them to one of the program's parsers, and panics where
-//! the result breaks a rule. `tests/fuzz.sh` finds new bytes; `tests/regressions.rs` runs every case
+//! the result breaks a rule. `tests/fuzz.sh` finds new bytes; `tests/engine/regressions.rs` runs every case
 //! over the committed ones.
 
 mod captcha;

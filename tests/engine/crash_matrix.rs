@@ -1,0 +1,77 @@
+//! Every crash of every operation: killed at each step, the power cut at each step, and again while
+//! another process repairs it. A part of the states here, far more of them in `tests/all.sh`.
+
+use std::sync::Mutex;
+
+use crate::crash::matrix::{BOUNDED, Points, Recording, Scale, WHOLE};
+use crate::crash::operations::{ALL, Operation};
+use crate::crash::{breakages, log};
+
+#[test]
+fn no_crash_of_any_operation_loses_or_lets_in_anybody() {
+    play(BOUNDED);
+}
+
+#[test]
+#[ignore = "tests/all.sh"]
+fn no_crash_of_any_operation_does_however_many_are_tried() {
+    play(WHOLE);
+}
+
+/// Plays every operation, and fails where one state violates what must hold.
+fn play(scale: Scale) {
+    log::begin();
+    let queue: Mutex<Vec<&Operation>> = Mutex::new(ALL.iter().rev().collect());
+    let results = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        // More than there are processors: a recovery that makes a view anew looks thrice before.
+        for _ in 0..6 {
+            scope.spawn(|| {
+                loop {
+                    let Some(operation) = queue.lock().unwrap().pop() else { break };
+                    let played = Recording::of(operation, None, scale).play();
+                    match &played {
+                        Ok(points) => println!("{}: {points:?}", operation.name),
+                        Err(why) => println!("VIOLATION {why}"),
+                    }
+                    results.lock().unwrap().push(played);
+                }
+            });
+        }
+    });
+    let mut all = Points::default();
+    let mut violations = 0;
+    for played in results.into_inner().unwrap() {
+        let Ok(points) = played else {
+            violations += 1;
+            continue;
+        };
+        all.steps += points.steps;
+        all.kills += points.kills;
+        all.cuts += points.cuts;
+        all.second += points.second;
+    }
+    let sum = all.kills + all.cuts + all.second;
+    println!("crash matrix: {sum} points ({all:?}), {violations} violations");
+    assert_eq!(violations, 0);
+    log::assert_that_it_keeps_secrets();
+}
+
+#[test]
+fn every_deliberate_mistake_in_the_order_of_steps_is_caught() {
+    log::begin();
+    let mut missed = Vec::new();
+    for (operation, breakage) in breakages::ALL {
+        let operation = ALL.iter().find(|known| known.name == *operation).unwrap();
+        let played = Recording::of(operation, Some(*breakage), BOUNDED).play();
+        match played {
+            Ok(points) => {
+                println!("MISSED {}: {points:?}", breakage.name);
+                missed.push(breakage.name);
+            }
+            Err(why) => println!("caught: {}; {why}", breakage.name),
+        }
+    }
+    println!("{} deliberate mistakes, {} missed", breakages::ALL.len(), missed.len());
+    assert!(missed.is_empty(), "{missed:?}");
+}

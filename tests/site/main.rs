@@ -1,0 +1,10 @@
+//! The whole of it: the demo, the README, the languages, the sign-in behind a web server, and the
+//! order of the source.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it cannot go on")]
+
+mod architecture;
+mod demo;
+mod languages;
+mod readme;
+mod sign_in;
