@@ -190,7 +190,7 @@ mv -f bin/codeb-signup.new bin/codeb-signup
 
 # The demo's own files are written anew at each start; state/ and pickup/ are never touched.
 cp -R "$repo/nginx/html/." html/
-cp "$repo/nginx/signup.conf" nginx/
+cp "$repo"/nginx/{signup,log}.conf nginx/
 user_line=
 ((EUID == 0)) && user_line="user $(id -nu "$owner") $(stat -c %G .);"
 sed -e "s/@PORT@/$port/" -e "s/^@USER@\$/$user_line/" "$repo/nginx/demo.conf.in" >nginx.conf

@@ -8,3 +8,4 @@ mod demo;
 mod languages;
 mod readme;
 mod sign_in;
+mod web_nginx;
