@@ -1,15 +1,16 @@
-//! CONTRACT.md, "nothing leaks", as the shipped nginx configuration keeps them: every path
-//! with `.ashx` in it is answered by the program or in its way, and no log has a query.
+//! CONTRACT.md, "nothing leaks" and "tenant", as the shipped nginx configuration keeps them: every path
+//! with `.ashx` in it is answered by the program or in its way, no log has a query, and the host that
+//! nginx goes by is the host that the program goes by.
 
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-use harness::host::HOST;
+use harness::host::{HOST, REALM};
 use harness::http::Connection;
 use harness::visitor::URLENCODED;
-use harness::{Host, Reply, Setup};
+use harness::{Captcha, Host, Reply, Setup};
 use nix::sys::signal::Signal;
 
 /// Stands for a token that is still good, in every request of these tests.
@@ -22,6 +23,8 @@ fn block(names: &str, file: &str, rule: &str) -> String {
          location = /.ready {{ allow all; return 200 \"@MARKER@\"; }} }}\n"
     )
 }
+
+const SHIPPED: &str = "@REPOSITORY@/nginx/signup.conf";
 
 /// Sends bytes as they are, and waits for the end of the connection: nginx has logged the request then.
 fn send(host: &Host, bytes: &[u8]) -> Reply {
@@ -226,4 +229,42 @@ fn an_activation_while_the_service_is_down_or_hangs_is_answered_with_a_page() {
     assert_eq!(head.header("Content-Type"), Some("text/html; charset=utf-8"));
     assert_no_secret(&host);
     host.responders.clear();
+}
+
+/// Two server blocks, of which the second lets nobody in; each is a tenant of its own.
+fn two_blocks() -> Host {
+    let tenants = "[tenant.\"b.test\"]\nrealm = \"b.test\"\nbase_url = \"https://b.test\"\n\
+         state = \"@DIR@/state-2\"\npickup = \"@DIR@/pickup-2\"\nmail_from = \"noreply@b.test\"\n"
+        .into();
+    let nginx_http = block("a.test", SHIPPED, "") + &block("b.test", SHIPPED, "deny all;");
+    let tenant = "aliases = [\"a.test\"]".into();
+    Setup { nginx_http, tenant, tenants, ..Setup::default() }.start()
+}
+
+fn realm(reply: &Reply) -> String {
+    if reply.status == 200 { Captcha::solve(reply).realm } else { reply.status.to_string() }
+}
+
+#[test]
+fn the_server_block_that_let_a_request_in_is_the_tenant_that_answers_it() {
+    let host = two_blocks();
+    let asked = |line: &str, header: &str| {
+        realm(&send(&host, format!("GET {line}\r\n{header}Connection: close\r\n\r\n").as_bytes()))
+    };
+    assert_eq!(asked("/captcha.ashx HTTP/1.1", "Host: a.test\r\n"), REALM);
+    assert_eq!(asked("/captcha.ashx HTTP/1.1", "Host: b.test\r\n"), "403");
+    assert_eq!(asked("http://a.test/captcha.ashx HTTP/1.1", "Host: b.test\r\n"), REALM);
+    assert_eq!(asked("http://b.test/captcha.ashx HTTP/1.1", "Host: a.test\r\n"), "403");
+    assert_eq!(asked("http://A.test:99/captcha.ashx HTTP/1.0", "Host: b.test\r\n"), REALM);
+    assert_eq!(asked("http://a.test./captcha.ashx?x HTTP/1.0", ""), REALM);
+}
+
+/// HTTP/1.0 knows no Host: the server block's own name chooses the tenant.
+#[test]
+fn a_request_without_a_host_is_the_tenant_of_the_server_blocks_name() {
+    let nginx_http = block(&format!("{HOST} other.example"), SHIPPED, "");
+    let host = Setup { nginx_http, ..Setup::default() }.start();
+    assert_eq!(realm(&send(&host, b"GET /captcha.ashx HTTP/1.0\r\n\r\n")), REALM);
+    let other = send(&host, b"GET /captcha.ashx HTTP/1.0\r\nHost: other.example\r\n\r\n");
+    assert_eq!(other.outcome(), "421 unknown_host");
 }
