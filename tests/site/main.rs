@@ -9,3 +9,4 @@ mod languages;
 mod readme;
 mod sign_in;
 mod web_nginx;
+mod web_others;
