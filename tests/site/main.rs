@@ -8,5 +8,6 @@ mod demo;
 mod languages;
 mod readme;
 mod sign_in;
+mod spawn_fcgi;
 mod web_nginx;
 mod web_others;
