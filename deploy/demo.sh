@@ -55,7 +55,7 @@ while (($#)); do
             shift 2
             ;;
         -h | --help) usage; exit 0 ;;
-        *) usage >&2; exit 64 ;;
+        *) die 64 "there is no option '$1' (see --help)" ;;
     esac
 done
 [[ $port =~ ^[1-9][0-9]{0,4}$ ]] && ((port <= 65535)) || die 64 "--port $port is not a port; take one from 1024 to 65535"
@@ -309,7 +309,25 @@ decode_quoted_printable() {
         }'
 }
 
+# Whoever tries the form a fourth time is refused, and the page cannot say what to do: the demo can.
+declare -A read_to=()
+limit_told=
+for log in log/{1,2}.log; do read_to[$log]=$(wc -c <"$log"); done
+watch_limit() {
+    local log size
+    for log in "${!read_to[@]}"; do
+        size=$(wc -c <"$log")
+        if [[ $(tail -c "+$((read_to[$log] + 1))" "$log" | head -c $((size - read_to[$log]))) == *outcome=rate_limited* ]]; then
+            say "a sign-up was refused: its address has made all the accounts it may in an hour; for more, start the demo with --set 'signups_per_hour = 100'"
+            limit_told=yes
+            return
+        fi
+        read_to[$log]=$size
+    done
+}
+
 while :; do
+    [[ -n $limit_told ]] || watch_limit
     for file in pickup/*.eml; do
         [[ -z ${told[$file]:-} ]] || continue
         told[$file]=1

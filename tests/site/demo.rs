@@ -68,3 +68,13 @@ fn root_without_nginx_gets_it_installed_and_from_a_fresh_clone_to_an_enabled_acc
         say("skipped: whether the demo installs nginx");
     }
 }
+
+#[test]
+fn an_unknown_option_is_named() {
+    for unknown in ["--prot", "--prot=8081", "8081", ""] {
+        let output = Command::new(repository("deploy/demo.sh")).arg(unknown).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{said}");
+        assert_eq!(said, format!("demo: there is no option '{unknown}' (see --help)\n"));
+    }
+}

@@ -45,7 +45,8 @@ lines=$(awk '
     /^```$/ { if (inside && block ~ /captcha\.ashx/) { printf "%s", block; exit } inside = 0 }
     inside { block = block $0 "\n" }' README.md)
 [[ $lines == HOST=http://127.0.0.1:8080* ]] || fail "the README's curl lines do not name the demo's address"
-answer=$(bash -euc "${lines/127.0.0.1:8080/127.0.0.1:$port}") || fail "a line of the README's failed"
+lines=${lines/127.0.0.1:8080/127.0.0.1:$port}
+answer=$(bash -euc "$lines") || fail "a line of the README's failed"
 [[ $answer == '{"ok":true,"user":"alice"}' ]] || fail "the sign-up was answered \`$answer\`"
 
 mail=$(told 'mail: ' 20)
@@ -59,6 +60,18 @@ account() { grep -c "^alice:localhost:$ha1:$1:" target/demo/state/credentials ||
 curl -sf -o "$out/page" "$link" || fail 'the link of the mail was refused'
 [[ $(account 0) == 1 ]] || fail 'the account is not enabled'
 grep -qx "alice:localhost:$ha1" target/demo/state/htdigest || fail 'the account cannot sign in'
+
+# The fourth account of an hour is refused; the demo says once what raises the limit.
+for name in bob carol dave erin; do
+    answer=$(bash -euc "${lines//alice/$name}") || fail "a line of the README's failed"
+done
+[[ $answer == *rate_limited* ]] || fail "the fifth sign-up was answered \`$answer\`"
+for ((tenth = 0; tenth < 200; tenth++)); do
+    hints=$(grep -c "^demo: .*--set 'signups_per_hour = " "$out/said" || true)
+    [[ $hints == 0 ]] || break
+    sleep 0.1
+done
+[[ $hints == 1 ]] || fail "it said $hints times how to raise the limit of accounts"
 
 mapfile -t started < <(cat target/demo/run/{1,2,nginx}.pid)
 kill "$demo"
