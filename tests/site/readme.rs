@@ -2,9 +2,11 @@
 //! compared with the sample configuration.
 
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::process::{Command, Output};
 
-use harness::{Setup, repository};
+use harness::{Setup, TempDir, repository};
 
 fn readme() -> String {
     std::fs::read_to_string(repository("README.md")).unwrap()
@@ -17,20 +19,55 @@ fn shell_block(needle: &str) -> String {
     blocks.into_iter().find(|block| block.contains(needle)).unwrap().to_owned()
 }
 
+/// Runs the README's curl lines against another address; `options` are bash's.
+fn run_curl_lines(options: &str, address: impl std::fmt::Display) -> Output {
+    let lines = shell_block("captcha.ashx");
+    let here = format!("HOST=http://{address}");
+    let script = lines.replacen("HOST=http://127.0.0.1:8080", &here, 1);
+    assert_ne!(script, lines, "the block names the demo's address");
+    Command::new("bash").args([options, &script]).output().unwrap()
+}
+
 #[test]
 fn the_curl_lines_of_the_readme_make_an_account() {
     let tenant = "aliases = [\"127.0.0.1\"]".to_owned();
     let host = Setup { tenant, ..Setup::default() }.start();
-    let lines = shell_block("captcha.ashx");
-    let here = format!("HOST=http://{}", host.address());
-    let script = lines.replacen("HOST=http://127.0.0.1:8080", &here, 1);
-    assert_ne!(script, lines, "the block names the demo's address");
-    let output = Command::new("bash").args(["-euc", &script]).output().unwrap();
+    let output = run_curl_lines("-euc", host.address());
     let printed = String::from_utf8_lossy(&output.stdout);
     assert_eq!(printed, "{\"ok\":true,\"user\":\"alice\"}");
     let token = host.mail_to("alice@example.org").token();
     assert_eq!(host.visitor().activate(&token).status, 200);
     assert!(host.htdigest().starts_with("alice:"));
+}
+
+/// A server whose captchas hold a shell command where bash's arithmetic would run it.
+#[test]
+fn the_curl_lines_of_the_readme_run_nothing_that_a_server_says() {
+    let scratch = TempDir::new();
+    let mark = scratch.path().join("was-run");
+    let touch = format!("touch {}", mark.display());
+    let hostile = [
+        format!("a[$({touch})] + 1"),
+        format!("1 + a[$({touch})]"),
+        format!("a[`{touch}`]"),
+        format!("1 + 2)); {touch}; ((1"),
+    ];
+    for text in hostile {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let body = format!("{{\"question\":\"{text}\",\"token\":\"{text}\",\"realm\":\"{text}\"}}");
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        });
+        // As they are pasted, each line whatever became of the one before. The sign-up finds nobody
+        // who listens.
+        run_curl_lines("-c", address);
+        server.join().unwrap().unwrap();
+        assert!(!mark.exists(), "{text}");
+    }
 }
 
 /// The keys in the first column of the README's configuration tables.
