@@ -6,6 +6,7 @@
 mod architecture;
 mod demo;
 mod languages;
+mod papers;
 mod readme;
 mod sign_in;
 mod spawn_fcgi;
