@@ -184,15 +184,7 @@ fn nginx_answers_a_hanging_program_in_json() {
     let answers_504 =
         |line: &&str| line.trim_start().starts_with("error_page") && line.contains(" 504 ");
     assert!(shipped.lines().filter(answers_504).count() >= 2, "each location answers a 504");
-    host.responders[0].signal(nix::sys::signal::Signal::SIGSTOP);
-    // The signal returns before every thread stands still.
-    let tasks = format!("/proc/{}/task", host.responders[0].pid());
-    harness::wait_for("the program to stop", std::time::Duration::from_secs(10), || {
-        let stopped = |task: fs::DirEntry| {
-            fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| stat.contains(") T "))
-        };
-        fs::read_dir(&tasks).unwrap().all(|task| task.is_ok_and(stopped)).then_some(())
-    });
+    host.responders[0].freeze();
     let reply = host.get("/slow/captcha.ashx");
     host.responders[0].signal(nix::sys::signal::Signal::SIGCONT);
     assert_eq!(reply.outcome(), "504 server_error");

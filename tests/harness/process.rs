@@ -68,6 +68,20 @@ impl Process {
         self.wait(Duration::from_secs(65))
     }
 
+    /// SIGSTOP; returns when every thread stands still, which is after the signal.
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+        let tasks = format!("/proc/{}/task", self.pid());
+        let stands = |task: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(task.path().join("stat"));
+            stat.is_ok_and(|stat| stat.contains(") T "))
+        };
+        super::wait_for("every thread to stand still", Duration::from_secs(10), || {
+            let tasks = std::fs::read_dir(&tasks).unwrap();
+            tasks.into_iter().all(|task| task.is_ok_and(stands)).then_some(())
+        });
+    }
+
     /// SIGKILL, as a crash.
     pub fn crash(&mut self) {
         let _ = self.child.kill();

@@ -5,7 +5,6 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::time::Duration;
 
 use harness::host::{HOST, REALM};
 use harness::http::Connection;
@@ -206,15 +205,7 @@ fn an_activation_while_the_service_is_down_or_hangs_is_answered_with_a_page() {
     let ask = |host: &Host, method: &str, path: &str| {
         host.ask(method, &format!("{path}?token={SECRET}")).host("impatient.example")
     };
-    host.responders[0].signal(Signal::SIGSTOP);
-    // The signal returns before every thread stands still.
-    let tasks = format!("/proc/{}/task", host.responders[0].pid());
-    harness::wait_for("the program to stop", Duration::from_secs(10), || {
-        let stopped = |task: fs::DirEntry| {
-            fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| stat.contains(") T "))
-        };
-        fs::read_dir(&tasks).unwrap().all(|task| task.is_ok_and(stopped)).then_some(())
-    });
+    host.responders[0].freeze();
     let hangs = ["/activate.ashx", "/activate.ashx/"].map(|path| ask(&host, "GET", path).send());
     host.responders[0].signal(Signal::SIGCONT);
     assert_page(&hangs[0], 504);
