@@ -1,6 +1,6 @@
 //! Form bodies: `application/x-www-form-urlencoded` (WHATWG URL §5) and `multipart/form-data`
-//! (RFC 7578), read strictly enough that nothing is guessed: bytes that are not UTF-8 are refused,
-//! and so is a wanted field that comes twice.
+//! (RFC 7578), read strictly enough that nothing is guessed: another charset than UTF-8 and bytes that
+//! are not UTF-8 are refused, and so is a wanted field that comes twice.
 
 use std::borrow::Cow;
 
@@ -11,6 +11,9 @@ use super::request::{Body, Request};
 const LANGUAGE: &[u8] = b"lang";
 /// The longest language tag that is looked at (RFC 5646 §4.4.1), in bytes.
 const LANGUAGE_MAX: usize = 35;
+
+/// What is said of a body in another encoding.
+const CHARSET: &str = "the charset must be UTF-8";
 
 /// The wanted fields of a form.
 #[derive(Debug)]
@@ -43,11 +46,14 @@ impl<const N: usize> Form<N> {
         let mut fields = Collector::new(names);
         match MediaType::of(content_type) {
             MediaType::UrlEncoded => parse_urlencoded(body, &mut fields)?,
-            MediaType::Multipart(boundary) => {
-                multipart::parse(body, &boundary, &mut |name, value| {
-                    fields.take(name, Cow::Borrowed(value))
-                })?
-            }
+            MediaType::Multipart(boundary) => multipart::parse(body, &boundary, &mut |part| {
+                let name = part.name.as_bytes();
+                if !part.is_utf8 && fields.wants(name) {
+                    return Err(FormError::Malformed(CHARSET));
+                }
+                fields.take(name, Cow::Borrowed(part.value))
+            })?,
+            MediaType::OtherCharset => return Err(FormError::Malformed(CHARSET)),
             MediaType::Unknown => {
                 return Err(FormError::Malformed(
                     "the body must be application/x-www-form-urlencoded or multipart/form-data",
@@ -85,6 +91,10 @@ struct Collector<'a, const N: usize> {
 impl<'a, const N: usize> Collector<'a, N> {
     fn new(names: [&'a str; N]) -> Self {
         Self { names, values: [const { None }; N], language: None }
+    }
+
+    fn wants(&self, name: &[u8]) -> bool {
+        self.names.iter().any(|wanted| wanted.as_bytes() == name)
     }
 
     fn take(&mut self, name: &[u8], value: Cow<'_, [u8]>) -> Result<(), FormError> {
@@ -135,6 +145,7 @@ fn undo(encoded: &[u8]) -> Cow<'_, [u8]> {
 enum MediaType {
     UrlEncoded,
     Multipart(Vec<u8>),
+    OtherCharset,
     Unknown,
 }
 
@@ -143,12 +154,18 @@ impl MediaType {
         let Ok(text) = std::str::from_utf8(content_type) else { return Self::Unknown };
         let (essence, params) = text.split_once(';').unwrap_or((text, ""));
         let essence = essence.trim_matches([' ', '\t']);
-        if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        let kind = if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             Self::UrlEncoded
         } else if essence.eq_ignore_ascii_case("multipart/form-data") {
             multipart::boundary(params).map_or(Self::Unknown, Self::Multipart)
         } else {
             Self::Unknown
+        };
+        match kind {
+            Self::UrlEncoded | Self::Multipart(_) if !multipart::is_utf8(params) => {
+                Self::OtherCharset
+            }
+            kind => kind,
         }
     }
 }
@@ -195,5 +212,24 @@ mod tests {
         assert!(read(URLENCODED, b"user=%ff").is_err());
         assert!(read("text/plain", b"user=a").is_err());
         assert!(read("multipart/form-data", b"user=a").is_err());
+    }
+
+    #[test]
+    fn a_form_in_another_charset_is_refused() {
+        for charset in ["utf-16", "\"UTF-16\"", "iso-8859-1", "windows-1252"] {
+            let content_type = format!("application/x-www-form-urlencoded; charset={charset}");
+            assert!(read(&content_type, b"user=joe").is_err(), "{charset}");
+            let content_type = format!("multipart/form-data; boundary=XX; charset={charset}");
+            assert!(read(&content_type, b"--XX--").is_err(), "{charset}");
+        }
+        let part = |name: &str| {
+            format!(
+                "--XX\r\nContent-Disposition: form-data; name={name}\r\n\
+                 Content-Type: text/plain; charset=utf-16\r\n\r\njoe\r\n--XX--"
+            )
+        };
+        assert!(read("multipart/form-data; boundary=XX", part("user").as_bytes()).is_err());
+        let stranger = read("multipart/form-data; boundary=XX", part("file").as_bytes());
+        assert_eq!(stranger.unwrap(), [None, None]);
     }
 }

@@ -18,10 +18,29 @@ pub fn boundary(params: &str) -> Option<Vec<u8>> {
     right.then(|| value.into_bytes())
 }
 
-/// Takes the name and the value of a part.
-pub type Field<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), FormError> + 'a;
+/// Whether a content type's parameters leave its text UTF-8: they name no charset, UTF-8 itself, or
+/// ASCII, which is a part of it.
+pub fn is_utf8(params: &str) -> bool {
+    parameter(params, "charset").is_none_or(|charset| {
+        ["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
+    })
+}
 
-/// Calls `field` with name and value of every part.
+/// A part of a body.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// The name of its field.
+    pub name: String,
+    /// The bytes of its value.
+    pub value: &'a [u8],
+    /// Whether they are said to be UTF-8, or nothing is said of them.
+    pub is_utf8: bool,
+}
+
+/// Takes a part.
+pub type Field<'a> = dyn FnMut(Part<'_>) -> Result<(), FormError> + 'a;
+
+/// Calls `field` with every part.
 pub fn parse(body: &[u8], boundary: &[u8], field: &mut Field<'_>) -> Result<(), FormError> {
     let delimiter = [b"--", boundary].concat();
     let mut rest = after_first_delimiter(body, &delimiter).ok_or(NO_END)?;
@@ -29,8 +48,7 @@ pub fn parse(body: &[u8], boundary: &[u8], field: &mut Field<'_>) -> Result<(), 
     while !rest.starts_with(b"--") {
         rest = after_line_end(rest).ok_or(NO_END)?;
         let end = find_delimiter(rest, &inner).ok_or(NO_END)?;
-        let (name, value) = split_part(&rest[..end])?;
-        field(name.as_bytes(), value)?;
+        field(split_part(&rest[..end])?)?;
         rest = &rest[end + inner.len()..];
     }
     Ok(())
@@ -69,8 +87,8 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
-/// The field's name and the value of one part: header fields, a blank line, the value.
-fn split_part(part: &[u8]) -> Result<(String, &[u8]), FormError> {
+/// Takes one part apart: header fields, a blank line, the value.
+fn split_part(part: &[u8]) -> Result<Part<'_>, FormError> {
     let (head, value) = match part.strip_prefix(b"\r\n") {
         Some(value) => (&part[..0], value),
         None => {
@@ -79,17 +97,18 @@ fn split_part(part: &[u8]) -> Result<(String, &[u8]), FormError> {
         }
     };
     let head = std::str::from_utf8(head).map_err(|_| BAD_PART)?;
+    let (mut found, mut is_utf8) = (None, true);
     for line in head.split("\r\n") {
-        let Some((name, content)) = line.split_once(':') else { continue };
-        if name.eq_ignore_ascii_case("content-disposition") {
-            let (kind, params) = content.split_once(';').ok_or(BAD_PART)?;
-            if !kind.trim().eq_ignore_ascii_case("form-data") {
-                return Err(BAD_PART);
-            }
-            return parameter(params, "name").map(|name| (name, value)).ok_or(BAD_PART);
+        let Some((header, content)) = line.split_once(':') else { continue };
+        let (kind, params) = content.split_once(';').unwrap_or((content, ""));
+        if header.eq_ignore_ascii_case("content-type") {
+            is_utf8 &= self::is_utf8(params);
+        } else if found.is_none() && header.eq_ignore_ascii_case("content-disposition") {
+            let is_field = kind.trim().eq_ignore_ascii_case("form-data");
+            found = parameter(params, "name").filter(|_| is_field);
         }
     }
-    Err(BAD_PART)
+    found.map(|name| Part { name, value, is_utf8 }).ok_or(BAD_PART)
 }
 
 /// The value of one parameter in a list `a=b; c="d"` (RFC 9110 §5.6.6).
@@ -98,6 +117,8 @@ fn parameter(params: &str, wanted: &str) -> Option<String> {
     loop {
         rest = rest.trim_start_matches([' ', '\t', ';']);
         let (name, tail) = rest.split_once('=')?;
+        // A word without a value is passed over.
+        let name = name.rsplit(';').next().unwrap_or(name).trim();
         let (value, tail) = match tail.strip_prefix('"') {
             Some(quoted) => unquote(quoted)?,
             None => {
@@ -105,7 +126,7 @@ fn parameter(params: &str, wanted: &str) -> Option<String> {
                 (tail[..end].trim_end().to_owned(), &tail[end..])
             }
         };
-        if name.trim_end().eq_ignore_ascii_case(wanted) {
+        if name.eq_ignore_ascii_case(wanted) {
             return Some(value);
         }
         rest = tail;
@@ -136,9 +157,8 @@ mod tests {
 
     fn fields(body: &str) -> Result<Vec<(String, String)>, FormError> {
         let mut found = Vec::new();
-        parse(body.as_bytes(), b"XX", &mut |name, value| {
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            found.push((text(name), text(value)));
+        parse(body.as_bytes(), b"XX", &mut |part| {
+            found.push((part.name, String::from_utf8_lossy(part.value).into_owned()));
             Ok(())
         })?;
         Ok(found)
@@ -171,5 +191,15 @@ mod tests {
         assert_eq!(boundary(" charset=utf-8; Boundary=\"a b\""), Some(b"a b".to_vec()));
         assert_eq!(boundary("boundary="), None);
         assert_eq!(boundary(&format!("boundary={}", "x".repeat(71))), None);
+    }
+
+    #[test]
+    fn a_charset_is_utf8_or_none() {
+        for fine in ["", " x", "charset=UTF-8", " Charset=\"utf-8\"; x=y", "charset=us-ascii"] {
+            assert!(is_utf8(fine), "{fine}");
+        }
+        for bad in ["charset=utf-16", "x; charset=\"UTF-16LE\"", "x=y;charset=iso-8859-1"] {
+            assert!(!is_utf8(bad), "{bad}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 mod activate;
 mod answers;
 mod captcha;
+mod charset;
 mod click;
 mod closed;
 mod dispatch;
