@@ -180,7 +180,8 @@ fn is_dot_atom(local: &str) -> bool {
     local.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(atext))
 }
 
-/// The domain in ASCII and lower case, or `None` where it is no mail domain.
+/// The domain in ASCII and lower case, or `None` where it is no mail domain. A last label of digits
+/// alone would make it an IPv4 address, or a name that no registry gives out (RFC 3696 §2).
 fn a_label_domain(domain: &str) -> Option<String> {
     let ascii = if domain.is_ascii() {
         domain.to_ascii_lowercase()
@@ -195,8 +196,9 @@ fn a_label_domain(domain: &str) -> Option<String> {
             url::Host::Ipv4(_) | url::Host::Ipv6(_) => return None,
         }
     };
-    let labels: Vec<&str> = ascii.split('.').collect();
-    (labels.len() >= 2 && labels.iter().all(|label| is_ldh(label))).then_some(ascii)
+    let (rest, last) = ascii.rsplit_once('.')?;
+    let is_number = last.bytes().all(|b| b.is_ascii_digit());
+    (rest.split('.').chain([last]).all(is_ldh) && !is_number).then_some(ascii)
 }
 
 /// A label of letters, digits and hyphens (RFC 5890 §2.3.1), 1 to 63 bytes.
@@ -309,6 +311,9 @@ mod tests {
             "a@[1.2.3.4]",
             "a@-b.c",
             "a@１.２.３.４",
+            "a@1.2.3.4",
+            "a@b.123",
+            "a@bü.1",
             "ä@b.c",
             "a@b@c.d",
             "a@ü%2e.example",

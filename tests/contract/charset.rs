@@ -1,4 +1,4 @@
-//! CONTRACT.md, "POST /signup.ashx": a body is UTF-8.
+//! CONTRACT.md, "POST /signup.ashx": a body is UTF-8, and a mail's domain no IPv4 address.
 use harness::Setup;
 
 #[test]
@@ -26,4 +26,18 @@ fn a_body_in_another_charset_than_utf8_is_refused() {
         let reply = visitor.ask("POST", "signup.ashx").body(&content_type, body).send();
         assert_eq!(reply.outcome(), "200 -", "{content_type}");
     }
+}
+
+#[test]
+fn the_last_label_of_a_mail_domain_is_not_all_digits() {
+    let host = Setup::default().start();
+    let visitor = host.visitor();
+    let form = visitor.form("joe");
+    for email in ["jo@192.0.2.1", "jo@people.1", "jo@people.0123", "jo@bücher.12"] {
+        let reply = visitor.post(&form.clone().with("email", email));
+        assert_eq!(reply.outcome(), "400 invalid_request", "{email}");
+        assert!(reply.description().contains("email"), "{email}: {}", reply.description());
+    }
+    let reply = visitor.post(&form.with("email", "jo@1.2.3.4x"));
+    assert_eq!(reply.outcome(), "200 -", "{}", reply.lossy());
 }

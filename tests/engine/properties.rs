@@ -179,7 +179,9 @@ fn is_plain_address(text: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    local_right && labels.len() >= 2 && labels.iter().all(label_right) && text.len() <= 254
+    let last_right = !labels.last().is_some_and(|last| last.chars().all(|c| c.is_ascii_digit()));
+    let domain_right = labels.len() >= 2 && labels.iter().all(label_right) && last_right;
+    local_right && domain_right && text.len() <= 254
 }
 
 #[test]
