@@ -9,6 +9,7 @@
 //! | a spool file whose claims all ran out | empties it |
 //! | a view that is not what the file says | makes it anew |
 //! | what a killed compaction or rewrite left | deletes it |
+//! | a directory, link, pipe or foreign file named like a mail | leaves it and says so |
 //!
 //! Between sweeps, each second, changes of the views are made plain to readers that look for another
 //! second in a file's time of change.
@@ -27,6 +28,7 @@ use crate::disk::{self, Locked, Open};
 use crate::error::Fault;
 use crate::log::{self, Level};
 use crate::store::credentials::Compacted;
+use crate::store::pickup::NotSwept;
 use crate::tenant::Tenant;
 
 /// From the sweep at a service's start to the second: the processes that it took over from have
@@ -57,6 +59,8 @@ pub struct Report {
     pub cleared: usize,
     /// Whether a view was made anew.
     pub views_made: bool,
+    /// What is named like a staged mail and is none of ours: left where it is.
+    pub foreign: Vec<Fault>,
     /// What could not be done.
     pub faults: Vec<Fault>,
 }
@@ -65,7 +69,8 @@ impl Report {
     /// Whether there was anything to do.
     pub fn is_empty(&self) -> bool {
         let counts = [self.released, self.deleted, self.expired, self.emptied, self.cleared];
-        counts == [0; 5] && !self.views_made && self.faults.is_empty()
+        let is_quiet = self.foreign.is_empty() && self.faults.is_empty();
+        counts == [0; 5] && !self.views_made && is_quiet
     }
 
     fn keep<T: Default>(&mut self, result: Result<T, Fault>) -> T {
@@ -78,7 +83,7 @@ impl Report {
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { released, deleted, expired, emptied, cleared, views_made, faults: _ } = self;
+        let Self { released, deleted, expired, emptied, cleared, views_made, .. } = self;
         write!(
             f,
             "mails released {released}, mails deleted {deleted}, accounts expired {expired}, \
@@ -130,7 +135,11 @@ fn decide_on_mails(tenant: &Tenant, now: DateTime<Utc>, report: &mut Report) {
     for orphan in orphans {
         let (token, staged) = match orphan {
             Ok(orphan) => orphan,
-            Err(fault) => {
+            Err(NotSwept::Foreign(fault)) => {
+                report.foreign.push(fault);
+                continue;
+            }
+            Err(NotSwept::Failed(fault)) => {
                 report.faults.push(fault);
                 continue;
             }
@@ -227,7 +236,7 @@ fn sweep_all(tenants: &[Arc<Tenant>], within: Duration) {
         match sweep_if_due(tenant, Utc::now(), within) {
             Ok(Some(report)) if !report.is_empty() => log_report(tenant, &report),
             Ok(_) => {}
-            Err(fault) => log_fault(tenant, &fault),
+            Err(fault) => log_fault(tenant, Level::Error, &fault),
         }
     }
 }
@@ -242,12 +251,10 @@ fn log_report(tenant: &Tenant, report: &Report) {
         .field("cleared", report.cleared)
         .field("views_made", report.views_made)
         .emit();
-    report.faults.iter().for_each(|fault| log_fault(tenant, fault));
+    report.foreign.iter().for_each(|fault| log_fault(tenant, Level::Warn, fault));
+    report.faults.iter().for_each(|fault| log_fault(tenant, Level::Error, fault));
 }
 
-fn log_fault(tenant: &Tenant, fault: &Fault) {
-    log::event(Level::Error, "sweep")
-        .field("tenant", &tenant.config.host)
-        .field("fault", fault)
-        .emit();
+fn log_fault(tenant: &Tenant, level: Level, fault: &Fault) {
+    log::event(level, "sweep").field("tenant", &tenant.config.host).field("fault", fault).emit();
 }

@@ -25,6 +25,7 @@ pub fn sweep(tenants: &[Arc<Tenant>]) -> Result<(), Failure> {
             continue;
         };
         say(format_args!("{host}: {report}"))?;
+        report.foreign.iter().for_each(|fault| tell("warning: ", &format!("{host}: {fault}")));
         report.faults.iter().for_each(|fault| tell("", &format!("{host}: {fault}")));
         first = first.or(report.faults.into_iter().next());
     }

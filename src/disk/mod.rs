@@ -50,6 +50,8 @@ pub struct Stat {
     pub mode: u32,
     /// Whether it is a directory.
     pub is_dir: bool,
+    /// Whether it is a regular file.
+    pub is_file: bool,
 }
 
 impl Stat {

@@ -93,6 +93,7 @@ fn stat_of(metadata: &std::fs::Metadata) -> Stat {
         gid: metadata.gid(),
         mode: metadata.mode() & 0o7777,
         is_dir: metadata.is_dir(),
+        is_file: metadata.is_file(),
     }
 }
 

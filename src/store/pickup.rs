@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use lettre::{FileTransport, Message, Transport};
 
 use super::group_sync::GroupSync;
-use crate::disk::{Disk, Handle, Open};
+use crate::disk::{Disk, Handle, Open, Stat};
 use crate::error::Fault;
 use crate::secret::TokenId;
 
@@ -26,6 +26,8 @@ const MODE: u32 = 0o640;
 /// A file that lettre wrote and nobody renamed is a dead request's after this time: longer than
 /// any web server waits for an answer.
 const DEAD_AFTER: Duration = Duration::from_secs(3600);
+/// How a mail's name ends.
+const MAIL: &str = "eml";
 
 /// The staging and the pickup directory of one tenant.
 #[derive(Debug)]
@@ -46,6 +48,15 @@ pub struct Staged {
     /// Open for its lock, which ends with it.
     _locked: Arc<dyn Handle>,
     done: bool,
+}
+
+/// Why something in the staging directory was left there.
+#[derive(Debug)]
+pub enum NotSwept {
+    /// It is no file of ours, and an operator's to move away.
+    Foreign(Fault),
+    /// It could not be looked at or deleted.
+    Failed(Fault),
 }
 
 impl Pickup {
@@ -119,24 +130,42 @@ impl Pickup {
 
     /// The staged mails that no running request holds, each locked from when it is handed over:
     /// what a sweep has to decide on. On the way files are deleted that lettre wrote for a request
-    /// that died long ago.
+    /// that died long ago. What is named like a mail and is none of ours is left where it is.
     pub fn orphans(
         self: &Arc<Self>,
         now: SystemTime,
-    ) -> Result<impl Iterator<Item = Result<(TokenId, Staged), Fault>> + use<'_>, Fault> {
-        let fault = |cause| Fault::new("sweep", &self.staging, cause);
-        let names = self.disk.list(&self.staging).map_err(fault)?;
-        Ok(names.into_iter().filter_map(move |name| {
-            let path = self.staging.join(&name);
-            let orphan = match token_of(&name) {
+    ) -> Result<impl Iterator<Item = Result<(TokenId, Staged), NotSwept>> + use<'_>, Fault> {
+        let names = self.disk.list(&self.staging);
+        let names = names.map_err(|cause| Fault::new("sweep", &self.staging, cause))?;
+        let mails =
+            names.into_iter().filter(|name| Path::new(name).extension() == Some(OsStr::new(MAIL)));
+        Ok(mails.filter_map(move |name| self.sweep_mail(&name, now).transpose()))
+    }
+
+    fn sweep_mail(
+        self: &Arc<Self>,
+        name: &OsStr,
+        now: SystemTime,
+    ) -> Result<Option<(TokenId, Staged)>, NotSwept> {
+        let path = self.staging.join(name);
+        let swept = match self.disk.stat(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Ok(stat) if !stat.is_file => {
+                let cause = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+                return Err(NotSwept::Foreign(foreign(&path, cause)));
+            }
+            stat => stat.and_then(|stat| match token_of(name) {
                 Some(token) => {
-                    let name = name.to_string_lossy().into_owned();
-                    self.orphan(&path, name).map(|staged| staged.map(|staged| (token, staged)))
+                    let staged = self.orphan(&path, name.to_string_lossy().into_owned())?;
+                    Ok(staged.map(|staged| (token, staged)))
                 }
-                None => self.delete_if_dead(&path, now).map(|()| None),
-            };
-            orphan.map_err(fault).transpose()
-        }))
+                None => self.delete_if_dead(&path, &stat, now).map(|()| None),
+            }),
+        };
+        swept.map_err(|cause| match cause.kind() {
+            io::ErrorKind::PermissionDenied => NotSwept::Foreign(foreign(&path, cause)),
+            _ => NotSwept::Failed(Fault::new("sweep", &path, cause)),
+        })
     }
 
     fn orphan(self: &Arc<Self>, path: &Path, name: String) -> io::Result<Option<Staged>> {
@@ -156,14 +185,9 @@ impl Pickup {
         }
     }
 
-    fn delete_if_dead(&self, path: &Path, now: SystemTime) -> io::Result<()> {
-        let stat = match self.disk.stat(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            stat => stat?,
-        };
+    fn delete_if_dead(&self, path: &Path, stat: &Stat, now: SystemTime) -> io::Result<()> {
         let now = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
-        let is_mail = path.extension() == Some(OsStr::new("eml"));
-        if !is_mail || stat.is_dir || now - stat.mtime < DEAD_AFTER.as_nanos() as i128 {
+        if now - stat.mtime < DEAD_AFTER.as_nanos() as i128 {
             return Ok(());
         }
         ignore_missing(self.disk.unlink(path))
@@ -220,6 +244,10 @@ impl Drop for Staged {
             crate::log::event(crate::log::Level::Error, "mail").field("fault", fault).emit();
         }
     }
+}
+
+fn foreign(path: &Path, cause: io::Error) -> Fault {
+    Fault::new("take for a mail", path, cause).way_out("move it out of the staging directory")
 }
 
 /// The token that a staged mail's name tells, `None` for one that lettre named.

@@ -4,6 +4,7 @@
 
 mod bad_configs;
 mod check;
+mod odd_staging;
 mod operator_mail;
 mod privileges;
 mod site;
