@@ -6,7 +6,7 @@
 //! | [`Username`] | `[a-z0-9_.-]{1,64}`, never `.` or `..` |
 //! | [`DisplayName`] | 1–120 Unicode scalar values, no control characters, no bidi overrides |
 //! | [`Email`] | one plain `local@domain`, at most 254 bytes, the domain in its A-label form |
-//! | [`Realm`] | 1–64 printable ASCII characters without `:`, `"` and `\` |
+//! | [`Realm`] | 1–64 printable ASCII characters without `:`, `"` and `\`, not `#` alone |
 //! | [`Role`] | `[a-z0-9_-]{1,32}` |
 
 use std::fmt;
@@ -229,6 +229,9 @@ impl Realm {
         if text != text.trim() {
             return Err(Malformed("must not begin or end with a blank"));
         }
+        if text.bytes().all(|b| b == b'#') {
+            return Err(Malformed("must not be '#' alone, as in the dead lines of a view"));
+        }
         Ok(Self(text.to_owned()))
     }
 
@@ -325,8 +328,8 @@ mod tests {
 
     #[test]
     fn realms_need_no_quoting_anywhere() {
-        assert!(Realm::parse("localhost").is_ok() && Realm::parse("My Host").is_ok());
-        for bad in ["", "a:b", "a\"b", "a\\b", "ü", "a\nb", " a"] {
+        assert!(["localhost", "My Host", "#1"].iter().all(|realm| Realm::parse(realm).is_ok()));
+        for bad in ["", "#", "##", "a:b", "a\"b", "a\\b", "ü", "a\nb", " a"] {
             assert!(Realm::parse(bad).is_err(), "{bad:?}");
         }
     }

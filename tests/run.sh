@@ -39,6 +39,14 @@ LIST
     fc-list -q :lang=ja 2>/dev/null || echo '/japanese fonts-vlgothic'
 }
 
+# What only the tests of tests/all.sh run: programs that read the view.
+needed_by_all() {
+    [ -x /usr/lib/squid/digest_file_auth ] || echo squid
+    [ -e /usr/share/php/Sabre/autoload.php ] || echo php-sabre-dav
+    { command -v php && php -r 'exit((int) !class_exists("DOMDocument"));'; } >/dev/null ||
+        printf '%s\n' php-cli php-xml
+}
+
 missing_packages() {
     needed | while read -r what package; do
         PATH=$PATH:/usr/sbin:/sbin command -v "$what" >/dev/null || echo "$package"
@@ -64,6 +72,10 @@ install_packages() {
 }
 
 mapfile -t packages < <(missing_packages)
+if [ -n "${CODEB_SIGNUP_ALL:-}" ]; then
+    mapfile -t more < <(needed_by_all)
+    packages+=("${more[@]}")
+fi
 if [ "${#packages[@]}" -gt 0 ]; then
     if [ "$(id -u)" != 0 ]; then
         echo "tests/run.sh: missing; as root: apt-get install --no-install-recommends ${packages[*]}" >&2

@@ -123,7 +123,8 @@ pub(super) fn realm(text: &str) -> Result<Realm, Wrong> {
             Some(c) => format!("contains {c:?}"),
             None if text.is_empty() => "is empty".to_owned(),
             None if text.len() > Realm::MAX => format!("is {} characters long", text.len()),
-            None => "begins or ends with a blank".to_owned(),
+            None if text != text.trim() => "begins or ends with a blank".to_owned(),
+            None => "is '#' alone, as in the dead lines of a view".to_owned(),
         };
         let fix = "write a realm of 1 to 64 printable ASCII characters without ':', '\"' and '\\'";
         Wrong::new(why, fix)

@@ -12,3 +12,4 @@ mod sign_in;
 mod spawn_fcgi;
 mod web_nginx;
 mod web_others;
+mod view_readers;

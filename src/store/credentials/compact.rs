@@ -1,10 +1,9 @@
 //! A file without its dead space: copied while requests go on, put in place under the lock.
 //!
-//! Dropped are lines that consist of `#` alone (what a removed account leaves); every other comment
-//! is kept. The copy is made in segments of whole lines and synced. Under the lock, which keeps
+//! Dropped are dead lines (see `dead`); every other comment is kept. The copy is made in segments of whole lines and synced. Under the lock, which keeps
 //! everybody from writing, each segment is compared with what the file says by then: one that
 //! changed (an account was enabled, or removed) is filtered again and filled up to its old length
-//! with a line of `#`. What was appended follows; then the copy is synced and renamed over the file.
+//! with dead lines. What was appended follows; then the copy is synced and renamed over the file.
 //!
 //! The pause under the lock is the time to read the file twice from memory and to sync what changed.
 //! On disk beside the file: `NAME.compact`, locked by the process that writes it; what a killed one
@@ -15,12 +14,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::dead;
 use crate::disk::{self, Disk, Handle, Open};
 
 /// Bytes of a segment, unless one line is longer.
 const SEGMENT: usize = 256 * 1024;
-/// What dead space looks like, to compare many bytes at a time.
-const HASHES: [u8; 256] = [b'#'; 256];
 /// The copy is synced whenever this much was written: a filesystem that is given hundreds of
 /// megabytes at once lets everybody's syncs wait for them.
 const SYNC_EVERY: u64 = 8 * 1024 * 1024;
@@ -178,10 +176,7 @@ impl Draft {
         if kept.len() > copied.len() {
             return Ok(false);
         }
-        if kept.len() < copied.len() {
-            kept.resize(copied.len() - 1, b'#');
-            kept.push(b'\n');
-        }
+        kept.extend(dead::filler(copied.len() - kept.len()));
         self.copy.write_at(&kept, segment.copied_to)?;
         Ok(true)
     }
@@ -271,7 +266,7 @@ fn read_exactly(source: &dyn Handle, from: u64, length: usize) -> io::Result<Vec
     }
 }
 
-/// The lines that are not of `#` alone.
+/// The lines that are not dead.
 fn living(lines: &[u8]) -> Vec<u8> {
     let mut kept = Vec::with_capacity(lines.len());
     let mut rest = lines;
@@ -280,19 +275,11 @@ fn living(lines: &[u8]) -> Vec<u8> {
         // A slice searches for LF many bytes at a time, and reading from one does not fail.
         let length = rest.skip_until(b'\n').unwrap_or(from_here.len());
         let line = from_here.get(..length).unwrap_or(from_here);
-        if !is_dead(line) {
+        if !dead::is_dead(line) {
             kept.extend_from_slice(line);
         }
     }
     kept
-}
-
-/// Whether a line is of `#` alone.
-fn is_dead(line: &[u8]) -> bool {
-    let text = line.strip_suffix(b"\n").unwrap_or(line);
-    let text = text.strip_suffix(b"\r").unwrap_or(text);
-    let is_hashes = |part: &[u8]| HASHES.starts_with(part);
-    !text.is_empty() && text.chunks(HASHES.len()).all(is_hashes)
 }
 
 #[cfg(test)]
@@ -301,9 +288,9 @@ mod tests {
     use crate::disk::RealDisk;
 
     #[test]
-    fn only_lines_of_hashes_alone_go() {
-        let lines = b"####\n# a note\n#\r\n\njoe:r\n##x\n#\n";
-        assert_eq!(living(lines), b"# a note\n\njoe:r\n##x\n");
+    fn only_dead_lines_go() {
+        let lines = b"####\n# a note\n#\r\n\njoe:r\n##x\n#\n#:##:00000000000000000000000000000000\n#:#:00\n";
+        assert_eq!(living(lines), b"# a note\n\njoe:r\n##x\n#:#:00\n");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::io;
 use std::time::Duration;
 
 use super::line::{ENABLED, Line};
-use super::{Credentials, scan};
+use super::{Credentials, dead, scan};
 use crate::disk::Open;
 use crate::error::Fault;
 
@@ -63,7 +63,7 @@ impl Credentials {
         .map_err(|cause| Fault::new("read the accounts in", &self.credentials, cause))?;
         let read = self.disk.open(path, Open::Read).and_then(|view| {
             scan::lines(view.as_ref(), 0, |_, line| {
-                if !line.is_empty() && line[0] != b'#' {
+                if !dead::is_dead_in_view(line) {
                     add(&mut sums, [line], u64::wrapping_sub);
                 }
                 Ok(true)

@@ -92,7 +92,9 @@ impl<'a> Account<'a> {
         let (role, attributes) = rest.split_once(':').unwrap_or((rest, ""));
         Username::check(user).ok()?;
         let &[disabled @ (ENABLED | PENDING | DISABLED)] = disabled.as_bytes() else { return None };
-        (is_digest(ha1) && !realm.is_empty()).then_some(Self {
+        // A realm of `#` alone is that of a view's dead lines, whose HA1 everybody knows.
+        let is_realm = any(realm.as_bytes(), |b| b != b'#');
+        (is_digest(ha1) && is_realm).then_some(Self {
             user,
             realm,
             ha1,
@@ -242,7 +244,12 @@ mod tests {
         let is_account = |text: &str| matches!(Line::parse(text.as_bytes()), Line::Account(_));
         assert!(is_account(&format!("joe:r:{HA1}:0:guest:\r")));
         assert!(is_account(&format!("joe:r:{HA1}:2:guest")));
-        for foreign in ["joe", &format!("joe:r:{HA1}"), &format!("joe:r:{HA1}:3:guest:")] {
+        for foreign in [
+            "joe",
+            &format!("joe:r:{HA1}"),
+            &format!("joe:r:{HA1}:3:guest:"),
+            &format!("joe:##:{HA1}:0:guest:"),
+        ] {
             assert_eq!(Line::parse(foreign.as_bytes()), Line::Foreign);
         }
         for comment in ["", "\r", "# a note", "####"] {

@@ -15,10 +15,14 @@
 //! |---|---|
 //! | append | write the lines at the end; sync |
 //! | enable | journal; byte → `0`; sync; append to the views; sync; empty the journal |
-//! | disable | journal; view line → `#`; sync; byte → `2`; sync; empty the journal |
-//! | remove | journal; view line → `#`; sync; first byte → `#`; sync; the rest → `#`; empty the journal |
+//! | disable | journal; view line dies; byte → `2`; sync; empty the journal |
+//! | remove | journal; view line dies; first byte → `#`; sync; the rest → `#`; empty the journal |
 //! | replace | journal; append the new line; sync; the old one → `#`; empty the journal |
 //! | compact | copy without the lock; under it carry over what changed; sync; rename; sync of the directory |
+//!
+//! A line of a view dies in two steps: a byte of its realm → `#`, sync; the rest → dead (see `dead`),
+//! sync. The second write may be torn anywhere: the line is whole or useless to every reader at every
+//! instant. What a crash leaves of it, the next start or sweep finds, and makes the view anew.
 //!
 //! Not promised: that a power cut leaves every view complete. It may lack an account whose
 //! activation was never answered; a start or a sweep makes it whole.
@@ -28,6 +32,7 @@ mod committer;
 mod compact;
 mod compare;
 mod core;
+mod dead;
 mod hold;
 mod index;
 mod job;

@@ -1,8 +1,9 @@
 //! A view: a file of the enabled accounts for another program to read.
 //!
 //! On disk: `user:realm:ha1` and LF for each (what Apache calls `AuthUserFile`). A line that is
-//! taken out becomes `#` from end to end: a reader that keeps the file open sees no line move. New
-//! lines are appended. Whatever follows the last LF is cut off before.
+//! taken out dies where it stands (see `dead`): a reader that keeps the file open sees no line move.
+//! New lines are appended. Whatever follows the last LF is cut off before. Every other line, a comment
+//! too, is somebody else's, and the view is made anew without it.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::line::Account;
-use super::scan;
+use super::{dead, scan};
 use crate::disk::{self, Disk, Handle, Open};
 use crate::error::Fault;
 
@@ -96,20 +97,26 @@ impl View {
 
     fn try_blank(&mut self, users: &HashSet<&str>) -> io::Result<bool> {
         let handle = self.open()?;
-        let mut stretches = Vec::new();
+        let mut gone = Vec::new();
         scan::lines(handle.as_ref(), 0, |offset, line| {
             if name_of(line).is_some_and(|name| users.contains(name)) {
-                stretches.push((offset, line.len()));
+                gone.push((offset, line.to_owned()));
             }
             Ok(true)
         })?;
-        for &(offset, length) in &stretches {
-            handle.write_at(&vec![b'#'; length], offset)?;
+        if gone.is_empty() {
+            return Ok(false);
         }
-        if !stretches.is_empty() {
-            handle.sync()?;
+        for (offset, line) in &gone {
+            handle.write_at(b"#", offset + dead::first_blow(line) as u64)?;
         }
-        Ok(!stretches.is_empty())
+        // A power cut may tear the next write, and then each half of it needs this one.
+        handle.sync()?;
+        for (offset, line) in &gone {
+            handle.write_at(&dead::in_view(line), *offset)?;
+        }
+        handle.sync()?;
+        Ok(true)
     }
 
     /// The lines of `user`, LF included.
@@ -127,12 +134,12 @@ impl View {
         Ok(found)
     }
 
-    /// The sum of its lines.
+    /// The sum of its lines that are not dead.
     pub fn sum(&mut self) -> Result<Sum, Fault> {
         let mut sum = Sum::default();
         let read = self.open().and_then(|handle| {
             scan::lines(handle.as_ref(), 0, |_, line| {
-                if !line.is_empty() && line[0] != b'#' {
+                if !dead::is_dead_in_view(line) {
                     sum.add(line);
                 }
                 Ok(true)

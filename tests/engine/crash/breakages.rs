@@ -159,6 +159,15 @@ pub const ALL: &[(&str, Breakage)] = &[
     (
         "disable",
         Breakage {
+            name: "the first blow to a line of the view is not synced",
+            deferred: |about| about.is(Kind::Write, VIEW) && about.data == b"#",
+            until: |about| about.is(Kind::Write, VIEW) && about.data.len() > 1,
+            ..NONE
+        },
+    ),
+    (
+        "disable",
+        Breakage {
             name: "a line taken out of the view is not synced",
             dropped: |about| about.is(Kind::Sync, VIEW),
             ..NONE

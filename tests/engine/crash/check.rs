@@ -73,14 +73,40 @@ fn parse(bytes: &[u8]) -> Option<Line> {
     })
 }
 
-/// The users in a view's whole and well-formed lines.
+/// The users whom a view lets in at a reader that knows no comments, whatever their HA1.
 pub fn view(state: &Path) -> Vec<String> {
     let bytes = fs::read(state.join("htdigest")).unwrap_or_default();
-    let tail = format!(":{REALM}:{HA1}");
-    (bytes.split(|&b| b == b'\n').filter_map(|line| std::str::from_utf8(line).ok()))
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.strip_suffix(&tail).map(str::to_owned))
-        .collect()
+    let lines = bytes.split(|&b| b == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+    let in_realm = lines.filter_map(|line| {
+        let (user, rest) = line.split_once(':')?;
+        let (realm, ha1) = rest.split_once(':')?;
+        let is_whole = realm == REALM && ha1.len() == HA1.len();
+        is_whole.then(|| if ha1 == HA1 { user.to_owned() } else { format!("{user} with {ha1}") })
+    });
+    in_realm.collect()
+}
+
+/// Whether each whole line of a view is one to readers that refuse the file for any other. Once it was
+/// `repaired`, what is not of an account is dead from end to end.
+fn view_is_in_shape(state: &Path, repaired: bool) -> Verdict {
+    let bytes = fs::read(state.join("htdigest")).unwrap_or_default();
+    let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+    // What a power cut left of a page is zeros.
+    for line in bytes[..whole].split_inclusive(|&b| b == b'\n').filter(|line| !line.contains(&0)) {
+        let fields: Vec<&[u8]> = line[..line.len() - 1].split(|&b| b == b':').collect();
+        let [user, realm, ha1] = fields[..] else {
+            return Err("a line of the view has not two colons".into());
+        };
+        ensure(ha1.len() == 32 && ha1.iter().all(u8::is_ascii_hexdigit), || {
+            "a line of the view has no HA1".into()
+        })?;
+        let is_blank = |text: &[u8], byte| !text.is_empty() && text.iter().all(|&b| b == byte);
+        let is_dead = is_blank(user, b'#') && is_blank(realm, b'#') && is_blank(ha1, b'0');
+        ensure(is_dead || realm == REALM.as_bytes() || !repaired, || {
+            "a line of the view is neither whole nor dead".into()
+        })?;
+    }
+    Ok(())
 }
 
 impl Expected<'_> {
@@ -117,6 +143,7 @@ impl Expected<'_> {
     /// sign in, and whoever was answered that he may is in it.
     pub fn raw(&self, root: &Path) -> Verdict {
         let state = root.join("state");
+        view_is_in_shape(&state, false)?;
         let accounts: BTreeMap<String, Line> =
             lines(&state).into_iter().map(|line| (line.user.clone(), line)).collect();
         let shown = view(&state);
@@ -165,6 +192,7 @@ impl Expected<'_> {
         enabled.sort_unstable();
         shown.sort_unstable();
         ensure(shown == enabled, || format!("the view has {shown:?}, enabled are {enabled:?}"))?;
+        view_is_in_shape(&state, true)?;
         let journal = fs::read(state.join("credentials.journal")).unwrap_or_default();
         ensure(journal.first() == Some(&b'0'), || "the journal is not empty".into())?;
         self.mails(root, &lines)

@@ -5,7 +5,7 @@
 //!
 //! **A power cut** leaves what was synced, and of the rest any part:
 //! - a write since its file's last sync is there, or not, or torn at any byte, each page of it for
-//!   itself; where it lies behind the end that was durable, its length may be there and its bytes
+//!   itself: its beginning alone or, over older bytes, its end alone; where it lies behind the end that was durable, its length may be there and its bytes
 //!   zero. A byte that was durable is never zeroed by a write to its neighbour: the sector holds
 //!   old or new bytes, a filesystem puts no zeros over a block that it had allocated;
 //! - a cut of the length is there or not;
@@ -99,6 +99,8 @@ enum Fate {
     Whole,
     /// The first bytes of a write.
     Torn(usize),
+    /// All but the first bytes of a write over others.
+    Headless(usize),
     /// The length of a write, but not its bytes.
     Zeroed,
     /// Both names of a rename.
@@ -242,7 +244,11 @@ impl Unit {
                 if data.len() > 1 {
                     fates.push(Fate::Torn(1 + random.below(data.len() - 1)));
                 }
-                if *offset >= durable.files[file].content.len {
+                let end = durable.files[file].content.len;
+                if data.len() > 1 && offset + data.len() as u64 <= end {
+                    fates.push(Fate::Headless(1 + random.below(data.len() - 1)));
+                }
+                if *offset >= end {
                     fates.push(Fate::Zeroed);
                 }
                 fates
@@ -294,6 +300,10 @@ fn cut(durable: &Tree, units: &[Unit], fates: &[Fate]) -> Tree {
             (Step::Write { file, offset, data }, Fate::Torn(bytes)) => {
                 let content = &mut tree.files.get_mut(file).unwrap().content;
                 content.write(*offset, &data[..*bytes]);
+            }
+            (Step::Write { file, offset, data }, Fate::Headless(bytes)) => {
+                let content = &mut tree.files.get_mut(file).unwrap().content;
+                content.write(offset + *bytes as u64, &data[*bytes..]);
             }
             (Step::Write { file, offset, data }, _) => {
                 let content = &mut tree.files.get_mut(file).unwrap().content;
