@@ -1,4 +1,9 @@
-//! `check`: whether the configuration and its directories will do, and what is in effect.
+//! `check`: whether the configuration, its directories and the files in them will do, and what is in
+//! effect. What makes requests fail or gives secrets away is an error, also where a service that runs
+//! lives with it; what works but may not be meant is a warning.
+
+mod files;
+mod socket;
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -9,9 +14,10 @@ use nix::sys::statfs::{self, FsType};
 use nix::unistd::{Gid, getegid, getgroups};
 
 use super::{Failure, become_owner, exit, warn};
-use crate::config::{self, Config, Listen, Problem, TenantConfig, Wrong};
+use crate::config::{self, Config, ConfigError, Listen, Problem, TenantConfig, Wrong};
 use crate::disk::{Disk, RealDisk};
 use crate::premises;
+use crate::store::credentials::{OtherRealms, other_realms};
 
 /// Filesystems that other machines may have mounted too, by the magic numbers of statfs(2) and of
 /// the kernel's sources: neither flock nor the boot id crosses from one machine to the other.
@@ -46,26 +52,46 @@ pub fn check(path: &Path) -> Result<(), Failure> {
     warnings.extend(self::warnings(&config));
     warnings.sort_by_key(|warning| warning.line);
     warn(&warnings);
+    ConfigError::of(problems(&config))?;
     write!(io::stdout(), "# in effect, from {}\n{config}", path.display())
         .map_err(|error| Failure::new(exit::IO, format!("cannot print: {error}")))
+}
+
+/// What makes requests fail, or shows secrets to others.
+fn problems(config: &Config) -> Vec<Problem> {
+    let listen = socket::wrong(config).map(|wrong| of_listen(config, wrong));
+    let tenants = config.tenants.iter().flat_map(|tenant| {
+        files::wrong(tenant).into_iter().map(move |(key, wrong)| of_key(config, tenant, key, wrong))
+    });
+    listen.into_iter().chain(tenants).collect()
+}
+
+fn of_listen(config: &Config, wrong: Wrong) -> Problem {
+    let line = config.lines.at("listen");
+    Problem { file: config.file.clone(), line, key: "listen".into(), wrong }
+}
+
+fn of_key(config: &Config, tenant: &TenantConfig, key: &str, wrong: Wrong) -> Problem {
+    let (line, key) = (tenant.lines.at(key), tenant.key(key));
+    Problem { file: config.file.clone(), line, key, wrong }
 }
 
 /// What works, but perhaps not as it is meant to.
 fn warnings(config: &Config) -> Vec<Problem> {
     let mut warnings = Vec::new();
+    if socket::wrong(config).is_none() {
+        warnings.extend(socket::unserved(config).map(|wrong| of_listen(config, wrong)));
+    }
     if let Some(Listen::Tcp(address)) = config.listen
         && !address.ip().is_loopback()
     {
         let why = format!("is {address}: whoever reaches it can claim to be any client");
         let wrong = Wrong::new(why, "listen on unix:PATH or 127.0.0.1, or let a firewall guard it");
-        let line = config.lines.at("listen");
-        warnings.push(Problem { file: config.file.clone(), line, key: "listen".into(), wrong });
+        warnings.push(of_listen(config, wrong));
     }
     for tenant in &config.tenants {
-        for (key, wrong) in of_tenant(tenant) {
-            let (line, key) = (tenant.lines.at(key), tenant.key(key));
-            warnings.push(Problem { file: config.file.clone(), line, key, wrong });
-        }
+        let of_tenant = of_tenant(tenant).into_iter();
+        warnings.extend(of_tenant.map(|(key, wrong)| of_key(config, tenant, key, wrong)));
     }
     warnings
 }
@@ -78,6 +104,9 @@ fn of_tenant(tenant: &TenantConfig) -> Vec<(&'static str, Wrong)> {
     for (key, path) in [("state", &spool), ("staging", &tenant.staging)] {
         warnings.extend(open_to(path, ALL_BUT_OWNER, 0o700).map(|wrong| (key, wrong)));
     }
+    warnings.extend(files::lent(tenant).map(|wrong| ("state", wrong)));
+    warnings.extend(world_writable(&tenant.pickup).map(|wrong| ("pickup", wrong)));
+    warnings.extend(other_realm(tenant).map(|wrong| ("realm", wrong)));
     for (key, path) in [("state", &tenant.state), ("staging", &tenant.staging)] {
         let below = key == "staging" && path.starts_with(&tenant.state);
         warnings.extend((!below).then(|| network(path)).flatten().map(|wrong| (key, wrong)));
@@ -115,10 +144,44 @@ const ALL_BUT_OWNER: u32 = 0o077;
 fn open_to(path: &Path, wrong: u32, right: u32) -> Option<Wrong> {
     let mode = premises::stat_directory(&RealDisk, path).ok()?.mode;
     (mode & wrong != 0).then(|| {
-        let fix = format!("chmod {right:04o} {}", path.display());
+        let fix = format!("chmod {right:04o} {}", shell(path));
         let why = format!("has mode {mode:04o} at {path:?}: others than its owner get into it");
         Wrong::new(why, fix)
     })
+}
+
+/// A pickup directory into which every local user can put mails, as if they were ours.
+fn world_writable(pickup: &Path) -> Option<Wrong> {
+    let mode = premises::stat_directory(&RealDisk, pickup).ok()?.mode;
+    (mode & 0o002 != 0).then(|| {
+        let why = format!("has mode {mode:04o} at {pickup:?}: everybody can send mails from it");
+        Wrong::new(why, format!("chmod o-w {}", shell(pickup)))
+    })
+}
+
+/// Accounts that nobody can sign in to any more: their HA1 is of another realm. They may be meant to
+/// stay, where the realm was changed because the file had leaked.
+fn other_realm(tenant: &TenantConfig) -> Option<Wrong> {
+    let path = tenant.state.join("credentials");
+    let other = other_realms(&RealDisk, &path, tenant.realm.as_str()).ok().flatten()?;
+    let OtherRealms { count, of, user, realm } = other;
+    let own = tenant.realm.as_str();
+    let why = format!(
+        "is {own:?}, but {count} of {of} accounts have another, the first of them, {user}, {realm:?}: \
+         they cannot sign in"
+    );
+    let fix = format!("write realm = {realm:?}; or, if the change is meant, let them sign up anew");
+    Some(Wrong::new(why, fix))
+}
+
+/// A path as a shell takes it for one word.
+fn shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+,:@%=".contains(&b);
+    match text.bytes().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
 }
 
 fn network(path: &Path) -> Option<Wrong> {

@@ -4,6 +4,7 @@
 
 mod bad_configs;
 mod check;
+mod check_files;
 mod odd_staging;
 mod operator_mail;
 mod privileges;

@@ -27,6 +27,7 @@
 //! Not promised: that a power cut leaves every view complete. It may lack an account whose
 //! activation was never answered; a start or a sweep makes it whole.
 
+mod audit;
 mod change;
 mod committer;
 mod compact;
@@ -65,6 +66,7 @@ use crate::error::Fault;
 use crate::log;
 use crate::secret::TokenId;
 
+pub use self::audit::{OtherRealms, other_realms};
 pub use self::change::{Outcome, Setting};
 pub use self::compact::Compacted;
 pub use self::job::Luggage;
