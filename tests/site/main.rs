@@ -10,6 +10,6 @@ mod papers;
 mod readme;
 mod sign_in;
 mod spawn_fcgi;
+mod view_readers;
 mod web_nginx;
 mod web_others;
-mod view_readers;
