@@ -31,7 +31,7 @@ pub struct Router {
     config: Config,
     tenants: Tenants,
     /// Whether a tenant's directories and files are made by the request that asks for it.
-    furnishes: bool,
+    creates_files: bool,
 }
 
 /// What can be asked for.
@@ -83,7 +83,7 @@ impl Router {
     /// answered and logged like any other.
     pub fn for_one_request(config: &Config) -> Result<Self, Fault> {
         let disk = Arc::new(RealDisk) as Arc<dyn Disk>;
-        Ok(Self { furnishes: true, ..Self::build(config, &disk)? })
+        Ok(Self { creates_files: true, ..Self::build(config, &disk)? })
     }
 
     /// Opens every tenant's stores on `disk`.
@@ -98,7 +98,7 @@ impl Router {
             Fault::pathless("read the languages", std::io::Error::other(broken))
         })?;
         let tenants = Tenants::new(config, disk, &Arc::new(languages))?;
-        Ok(Self { config: config.clone(), tenants, furnishes: false })
+        Ok(Self { config: config.clone(), tenants, creates_files: false })
     }
 
     /// Every tenant once, in the order of their hosts.
@@ -111,12 +111,12 @@ impl Router {
     /// Reads every tenant's accounts and finishes what a crash left, so that the first request does
     /// not wait for it.
     pub fn warm_up(&self) -> Result<(), Fault> {
-        self.tenants.all().try_for_each(|tenant| tenant.credentials.open())
+        self.tenants.all().try_for_each(|tenant| tenant.accounts.open())
     }
 
     /// Makes what the tenant's stores need, where nobody did before the request came.
-    fn furnish(&self, tenant: &Tenant) -> Result<(), Fault> {
-        if self.furnishes { tenant.furnish() } else { Ok(()) }
+    fn create_if_missing(&self, tenant: &Tenant) -> Result<(), Fault> {
+        if self.creates_files { tenant.create_if_missing() } else { Ok(()) }
     }
 
     fn answer(&self, request: &Request) -> Response {
@@ -183,7 +183,7 @@ impl Router {
 
     fn captcha(&self, call: &Call<'_>) -> Response {
         match self
-            .furnish(call.tenant)
+            .create_if_missing(call.tenant)
             .map_err(Error::CaptchaUnavailable)
             .and_then(|()| captcha::get(call))
         {
@@ -198,7 +198,11 @@ impl Router {
             ok: bool,
             user: &'a str,
         }
-        match self.furnish(call.tenant).map_err(Error::from).and_then(|()| signup::post(call)) {
+        match self
+            .create_if_missing(call.tenant)
+            .map_err(Error::from)
+            .and_then(|()| signup::post(call))
+        {
             Ok(user) => {
                 self.log(Endpoint::SignUp, call, "ok", None);
                 Response::json(200, to_json(&Made { ok: true, user: user.as_str() }))
@@ -212,7 +216,11 @@ impl Router {
         struct Accepted {
             ok: bool,
         }
-        match self.furnish(call.tenant).map_err(Error::from).and_then(|()| resend::post(call)) {
+        match self
+            .create_if_missing(call.tenant)
+            .map_err(Error::from)
+            .and_then(|()| resend::post(call))
+        {
             Ok(after) => {
                 self.log(Endpoint::Resend, call, "ok", None);
                 Response::json(200, to_json(&Accepted { ok: true })).after(after)
@@ -226,24 +234,26 @@ impl Router {
         call: &Call<'_>,
         act: fn(&Call<'_>) -> Result<Activated, Error>,
     ) -> Response {
-        let page = match self.furnish(call.tenant).map_err(Error::from).and_then(|()| act(call)) {
-            Ok(Activated::Enabled(user)) => {
-                self.log(Endpoint::Activate, call, "ok", None);
-                page::activated(call, &user)
-            }
-            Ok(Activated::ToConfirm(user, token)) => {
-                self.log(Endpoint::Activate, call, "shown", None);
-                page::click(call, &user, &token)
-            }
-            Err(Error::Refused(refusal)) => {
-                self.log(Endpoint::Activate, call, code(&refusal), None);
-                page::refused(call)
-            }
-            Err(Error::Fault(fault) | Error::CaptchaUnavailable(fault)) => {
-                self.log(Endpoint::Activate, call, "server_error", Some(&fault));
-                page::failed(call)
-            }
-        };
+        let page =
+            match self.create_if_missing(call.tenant).map_err(Error::from).and_then(|()| act(call))
+            {
+                Ok(Activated::Enabled(user)) => {
+                    self.log(Endpoint::Activate, call, "ok", None);
+                    page::activated(call, &user)
+                }
+                Ok(Activated::ToConfirm(user, token)) => {
+                    self.log(Endpoint::Activate, call, "shown", None);
+                    page::click(call, &user, &token)
+                }
+                Err(Error::Refused(refusal)) => {
+                    self.log(Endpoint::Activate, call, code(&refusal), None);
+                    page::refused(call)
+                }
+                Err(Error::Fault(fault) | Error::CaptchaUnavailable(fault)) => {
+                    self.log(Endpoint::Activate, call, "server_error", Some(&fault));
+                    page::failed(call)
+                }
+            };
         page.unwrap_or_else(|fault| self.fail(Endpoint::Activate, call, fault.into()))
     }
 

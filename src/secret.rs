@@ -11,7 +11,7 @@ use zeroize::Zeroize;
 use crate::account::Malformed;
 
 /// MD5(user:realm:password) of RFC 7616 §3.4.2: password-equivalent within its realm.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Ha1(String);
 
 impl Ha1 {

@@ -9,11 +9,12 @@ use crate::config::{Config, TenantConfig, View};
 use crate::disk::Disk;
 use crate::error::Fault;
 use crate::lang::Languages;
+use crate::store::accounts::Accounts;
 use crate::store::captcha::Captcha;
-use crate::store::credentials::Credentials;
+use crate::store::claims::Claims;
+use crate::store::flat::{FlatAccounts, FlatClaims};
 use crate::store::mail::Composer;
-use crate::store::pickup::Pickup;
-use crate::store::rate_limit::RateLimit;
+use crate::store::outbox::Outbox;
 use crate::template::Templates;
 
 /// Mode of the directories below the state directory.
@@ -28,12 +29,12 @@ pub struct Tenant {
     pub disk: Arc<dyn Disk>,
     /// Captcha tokens.
     pub captcha: Captcha,
-    /// Accounts for each client and hour.
-    pub rate_limit: RateLimit,
+    /// What is counted.
+    pub claims: Arc<dyn Claims>,
     /// The accounts.
-    pub credentials: Credentials,
+    pub accounts: Box<dyn Accounts>,
     /// Mails on their way.
-    pub pickup: Arc<Pickup>,
+    pub outbox: Arc<Outbox>,
     /// What mails say.
     pub composer: Composer,
     /// What pages say, and in which languages.
@@ -61,28 +62,21 @@ impl Tenant {
         let views: Vec<&str> = config.views.iter().map(|View::Htdigest| "htdigest").collect();
         let wait = whole.lock_wait;
         let staging = config.staging.as_path();
+        let claims = Arc::new(FlatClaims::new(
+            &disk,
+            &spool,
+            config.captcha_ttl,
+            config.signups_per_hour,
+            wait,
+        ));
+        let group = config.view_group;
+        let accounts = FlatAccounts::new(disk.clone(), state, &views, group, claims.clone(), wait);
+        let (pickup, pickup_group) = (config.pickup.as_path(), config.pickup_group);
         Ok(Self {
             captcha: Captcha::new(disk.clone(), &spool, config.captcha_ttl, wait),
-            rate_limit: RateLimit::new(
-                disk.clone(),
-                &spool.join("rate"),
-                config.signups_per_hour,
-                wait,
-            ),
-            credentials: Credentials::new(
-                disk.clone(),
-                state,
-                &views,
-                config.view_group,
-                wait,
-                whole.workers / 2,
-            ),
-            pickup: Arc::new(Pickup::new(
-                disk.clone(),
-                staging,
-                &config.pickup,
-                config.pickup_group,
-            )),
+            claims,
+            accounts: Box::new(accounts),
+            outbox: Arc::new(Outbox::new(disk.clone(), staging, pickup, pickup_group)),
             composer: Composer::new(templates.clone(), &config.mail_from, &config.base_url)?,
             templates,
             config: config.clone(),
@@ -102,9 +96,9 @@ impl Tenant {
 
     /// Makes whatever a new state directory lacks: for a process that answers one request, which
     /// learns only then whose it is.
-    pub fn furnish(&self) -> Result<(), Fault> {
+    pub fn create_if_missing(&self) -> Result<(), Fault> {
         self.make_directories()?;
-        self.credentials.found()
+        self.accounts.create_if_missing()
     }
 
     /// Whether nobody may sign up under this name here.

@@ -24,11 +24,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Utc};
 
+use crate::account::Purpose;
 use crate::disk::{self, Locked, Open};
 use crate::error::Fault;
 use crate::log::{self, Level};
-use crate::store::credentials::Compacted;
-use crate::store::pickup::NotSwept;
+use crate::secret::TokenId;
+use crate::store::accounts::{Compacted, Failed, Key, Standing, Updated};
+use crate::store::outbox::NotSwept;
+use crate::store::rules;
 use crate::tenant::Tenant;
 
 /// From the sweep at a service's start to the second: the processes that it took over from have
@@ -58,7 +61,7 @@ pub struct Report {
     /// Unfinished copies that were deleted.
     pub cleared: usize,
     /// Whether a view was made anew.
-    pub views_made: bool,
+    pub views_rebuilt: bool,
     /// What is named like a staged mail and is none of ours: left where it is.
     pub foreign: Vec<Fault>,
     /// What could not be done.
@@ -70,7 +73,7 @@ impl Report {
     pub fn is_empty(&self) -> bool {
         let counts = [self.released, self.deleted, self.expired, self.emptied, self.cleared];
         let is_quiet = self.foreign.is_empty() && self.faults.is_empty();
-        counts == [0; 5] && !self.views_made && is_quiet
+        counts == [0; 5] && !self.views_rebuilt && is_quiet
     }
 
     fn keep<T: Default>(&mut self, result: Result<T, Fault>) -> T {
@@ -83,12 +86,12 @@ impl Report {
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { released, deleted, expired, emptied, cleared, views_made, .. } = self;
+        let Self { released, deleted, expired, emptied, cleared, views_rebuilt, .. } = self;
         write!(
             f,
             "mails released {released}, mails deleted {deleted}, accounts expired {expired}, \
              spool files emptied {emptied}, unfinished copies deleted {cleared}, views {}",
-            if *views_made { "made anew" } else { "as they should be" }
+            if *views_rebuilt { "made anew" } else { "as they should be" }
         )
     }
 }
@@ -109,18 +112,15 @@ fn sweep_if_due(
     if !within.is_zero() && swept_within(&turn, now, within) {
         return Ok(None);
     }
-    let credentials = &tenant.credentials;
-    credentials.settle()?;
     let mut report = Report::default();
+    let maintained = tenant.accounts.maintain(now)?;
+    report.expired = maintained.expired;
+    report.cleared = maintained.cleared;
+    report.views_rebuilt = maintained.views_rebuilt;
+    report.faults.extend(maintained.faults);
     decide_on_mails(tenant, now, &mut report);
-    report.expired = report.keep(credentials.expire_all(now));
     let now_ms = u64::try_from(now.timestamp_millis()).unwrap_or(0);
-    for emptied in [tenant.captcha.prune(now_ms), tenant.rate_limit.prune(now_ms)] {
-        report.emptied += usize::from(report.keep(emptied));
-    }
-    report.views_made = report.keep(credentials.reconcile());
-    report.keep(credentials.show_view_changes(now));
-    report.cleared = report.keep(credentials.clear_drafts());
+    report.emptied = report.keep(tenant.claims.prune(now_ms));
     // Only how often sweeps run depends on it.
     let _ = turn.handle().write_at(b"\n", 0);
     Ok(Some(report))
@@ -128,7 +128,7 @@ fn sweep_if_due(
 
 /// Decides on every staged mail that no request holds.
 fn decide_on_mails(tenant: &Tenant, now: DateTime<Utc>, report: &mut Report) {
-    let orphans = match tenant.pickup.orphans(SystemTime::from(now)) {
+    let orphans = match tenant.outbox.orphans(SystemTime::from(now)) {
         Ok(orphans) => orphans,
         Err(fault) => return report.faults.push(fault),
     };
@@ -144,7 +144,7 @@ fn decide_on_mails(tenant: &Tenant, now: DateTime<Utc>, report: &mut Report) {
                 continue;
             }
         };
-        match tenant.credentials.confirm(token, now) {
+        match is_promised(tenant, token, now) {
             Ok(true) => match staged.release() {
                 Ok(()) => report.released += 1,
                 Err(failed) => {
@@ -166,6 +166,15 @@ fn decide_on_mails(tenant: &Tenant, now: DateTime<Utc>, report: &mut Report) {
     }
 }
 
+/// Whether `token` activates an account, which is durable then, whoever wrote it.
+fn is_promised(tenant: &Tenant, token: TokenId, now: DateTime<Utc>) -> Result<bool, Fault> {
+    let key = Key::Token(Purpose::Activation, token);
+    match tenant.accounts.update(key, rules::confirm()).map_err(Failed::fault)? {
+        Updated::Left(Standing::Is(account)) => Ok(rules::is_activated_by(&account, &token, now)),
+        _ => Ok(false),
+    }
+}
+
 /// Rewrites the accounts' file and the views without their dead space; what became of each.
 pub fn compact(tenant: &Tenant) -> Result<Vec<Compacted>, Fault> {
     let Some(_turn) = take_turn(tenant, TURN_WAIT)? else {
@@ -177,7 +186,7 @@ pub fn compact(tenant: &Tenant) -> Result<Vec<Compacted>, Fault> {
             fault.way_out(format!("a sweep or compaction{holder} is under way: wait for it"))
         );
     };
-    tenant.credentials.compact()
+    tenant.accounts.compact()
 }
 
 /// The right to sweep or compact, within `wait`; `None` where somebody else has it.
@@ -226,7 +235,7 @@ fn rest(tenants: &[Arc<Tenant>], time: Duration) {
         std::thread::sleep(TICK);
         for tenant in tenants {
             // What is wrong with a view, the sweep says, and not every second.
-            let _ = tenant.credentials.show_view_changes(Utc::now());
+            let _ = tenant.accounts.tick(Utc::now());
         }
     }
 }
@@ -249,7 +258,7 @@ fn log_report(tenant: &Tenant, report: &Report) {
         .field("expired", report.expired)
         .field("emptied", report.emptied)
         .field("cleared", report.cleared)
-        .field("views_made", report.views_made)
+        .field("views_rebuilt", report.views_rebuilt)
         .emit();
     report.foreign.iter().for_each(|fault| log_fault(tenant, Level::Warn, fault));
     report.faults.iter().for_each(|fault| log_fault(tenant, Level::Error, fault));

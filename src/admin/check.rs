@@ -17,7 +17,7 @@ use super::{Failure, become_owner, exit, warn};
 use crate::config::{self, Config, ConfigError, Listen, Problem, TenantConfig, Wrong};
 use crate::disk::{Disk, RealDisk};
 use crate::premises;
-use crate::store::credentials::{OtherRealms, other_realms};
+use crate::store::flat::{OtherRealms, other_realms};
 
 /// Filesystems that other machines may have mounted too, by the magic numbers of statfs(2) and of
 /// the kernel's sources: neither flock nor the boot id crosses from one machine to the other.

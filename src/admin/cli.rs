@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::exit;
+use super::upkeep::Setting;
 use crate::config::Listen;
 use crate::lang;
-use crate::store::credentials::Setting;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -11,7 +11,8 @@ use super::{Failure, exit, tell};
 use crate::account::Username;
 use crate::config::TenantConfig;
 use crate::endpoint::resend::{self, Mailed};
-use crate::store::credentials::{AskedBy, Outcome, Setting};
+use crate::store::accounts::{Failed, Key, Updated};
+use crate::store::rules::{self, AskedBy};
 use crate::tenant::Tenant;
 use crate::upkeep;
 
@@ -50,6 +51,17 @@ pub fn compact(tenants: &[Arc<Tenant>]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What an operator may do to an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// It may sign in.
+    Enabled,
+    /// It may not.
+    Disabled,
+    /// It is gone and its name free.
+    Removed,
+}
+
 /// Does to `user`'s account what an operator says.
 pub fn set_user(
     tenants: &[Arc<Tenant>],
@@ -60,16 +72,14 @@ pub fn set_user(
     let user = username(user)?;
     let tenant = choose(tenants, host, |tenant| &tenant.config)?;
     let host = &tenant.config.host;
-    match tenant.credentials.set(&user, to)? {
-        Outcome::Done(_) => {
-            let done = match to {
-                Setting::Enabled => "may sign in",
-                Setting::Disabled => "may not sign in any more",
-                Setting::Removed => "is removed, the name is free",
-            };
-            say(format_args!("{host}: {user} {done}"))
-        }
-        _ => {
+    let (decide, done) = match to {
+        Setting::Enabled => (rules::enable(), "may sign in"),
+        Setting::Disabled => (rules::disable(), "may not sign in any more"),
+        Setting::Removed => (rules::remove(), "is removed, the name is free"),
+    };
+    match tenant.accounts.update(Key::User(user.clone()), decide).map_err(Failed::fault)? {
+        Updated::Put(_) | Updated::Removed(_) => say(format_args!("{host}: {user} {done}")),
+        Updated::Left(_) => {
             let text = format!(
                 "{host}: there is no account {user} (look for it in the tenant's file `credentials`)"
             );

@@ -77,6 +77,14 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>>;
     /// Makes a directory with this mode; one that exists is success.
     fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()>;
+    /// The kernel's id of this boot, where it tells one: another id means that what was not synced
+    /// may be lost.
+    fn boot_id(&self) -> Option<String> {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let id = text.trim();
+        let is_uuid = |id: &str| id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+        (id.len() == 36 && is_uuid(id)).then(|| id.to_owned())
+    }
 }
 
 /// An open file. Handles opened separately exclude each other by [`Handle::try_lock`], clones of
@@ -148,6 +156,20 @@ impl LockFile {
     /// Blocks until the lock is ours. What is locked in the end is what the path stands for then:
     /// whoever renamed another file there while we waited does not leave us with a dead one.
     pub fn lock(&mut self, disk: &dyn Disk) -> io::Result<Locked> {
+        let locked = self.lock_by(disk, |handle| handle.lock().map(|()| true))?;
+        locked.ok_or_else(|| io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Takes the lock where it is free: see [`LockFile::lock`].
+    pub fn try_lock(&mut self, disk: &dyn Disk) -> io::Result<Option<Locked>> {
+        self.lock_by(disk, |handle| handle.try_lock())
+    }
+
+    fn lock_by(
+        &mut self,
+        disk: &dyn Disk,
+        take: impl Fn(&dyn Handle) -> io::Result<bool>,
+    ) -> io::Result<Option<Locked>> {
         loop {
             let (handle, known) = match self.opened.take() {
                 Some(opened) => opened,
@@ -157,16 +179,15 @@ impl LockFile {
                     (handle, stat)
                 }
             };
-            handle.lock()?;
-            let locked = Locked { handle: handle.clone() };
+            let taken = take(handle.as_ref())?;
+            let locked = taken.then(|| Locked { handle: handle.clone() });
             match disk.stat(&self.path) {
                 Ok(stat) if stat.same_file(&known) => {
                     self.opened = Some((handle, known));
                     return Ok(locked);
                 }
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
             }
         }
     }

@@ -3,10 +3,13 @@
 //! in its body enables: mail scanners open links, but press no buttons.
 
 use super::Call;
+use crate::account::{Account, Purpose};
 use crate::config::Activation;
 use crate::error::{Error, Refusal};
 use crate::http::{Form, FormError};
 use crate::secret::Token;
+use crate::store::accounts::{Key, Standing, Updated};
+use crate::store::rules;
 
 /// What an activation came to, for the account of this name.
 #[derive(Debug)]
@@ -23,8 +26,7 @@ pub fn get(call: &Call<'_>) -> Result<Activated, Error> {
     match call.tenant.config.activation {
         Activation::Get => enable(call, &token),
         Activation::Click => {
-            let pending = call.tenant.credentials.find_pending(&token.id(), call.now)?;
-            let user = pending.ok_or(Refusal::Link)?;
+            let user = pending(call, &token)?.user.to_string();
             call.is_about(&user);
             Ok(Activated::ToConfirm(user, token))
         }
@@ -37,11 +39,26 @@ pub fn post(call: &Call<'_>) -> Result<Activated, Error> {
     enable(call, &token)
 }
 
-/// Enables the account that the token belongs to.
+/// Enables the account that the token belongs to: state S4.
 fn enable(call: &Call<'_>, token: &Token) -> Result<Activated, Error> {
-    let user = call.tenant.credentials.activate(token.id(), call.now)?.ok_or(Refusal::Link)?;
-    call.is_about(&user);
-    Ok(Activated::Enabled(user))
+    // Whoever tries out links does not get as far as the lock.
+    pending(call, token)?;
+    let key = Key::Token(Purpose::Activation, token.id());
+    match call.tenant.accounts.update(key, rules::activate(token.id(), call.now)) {
+        Ok(Updated::Put(Standing::Is(account))) => {
+            call.is_about(account.user.as_str());
+            Ok(Activated::Enabled(account.user.to_string()))
+        }
+        Ok(_) => Err(Refusal::Link.into()),
+        Err(failed) => Err(failed.fault().into()),
+    }
+}
+
+/// The account that the token enables now.
+fn pending(call: &Call<'_>, token: &Token) -> Result<Account, Error> {
+    let found = call.tenant.accounts.by_token(Purpose::Activation, &token.id())?;
+    let pending = found.filter(|account| rules::is_activated_by(account, &token.id(), call.now));
+    pending.ok_or_else(|| Refusal::Link.into())
 }
 
 /// The token of a query or a form: one, and well-formed.

@@ -19,8 +19,7 @@ use crate::config::Signups;
 use crate::error::{Error, Refusal};
 use crate::http::{Form, FormError, Request};
 use crate::lang::Language;
-use crate::store::Claim;
-use crate::store::captcha::Presented;
+use crate::store::captcha::Presentation;
 use crate::tenant::Tenant;
 
 /// When to ask again whether sign-up is open: nobody knows, so it is only not too often.
@@ -79,12 +78,10 @@ impl Call<'_> {
         Ok(user)
     }
 
-    /// Presents a captcha's answer.
-    fn present_captcha(&self, token: &str, answer: &str) -> Result<Claim, Error> {
-        match self.tenant.captcha.present(token, answer, self.now_ms())? {
-            Presented::Right(claim) => Ok(claim),
-            Presented::Wrong => Err(Refusal::Captcha.into()),
-        }
+    /// The captcha that a form came with, before it is counted.
+    fn captcha(&self, token: &str, answer: &str) -> Result<Presentation, Error> {
+        let found = self.tenant.captcha.recognise(token, answer, self.now_ms())?;
+        found.ok_or_else(|| Refusal::Captcha.into())
     }
 
     /// The language to answer in: the one that the form names, else the browser's, else the tenant's.

@@ -10,24 +10,18 @@ use chrono::{DateTime, Utc};
 use super::signup::new_token;
 use super::{Call, malformed};
 use crate::account::{Email, Username};
-use crate::error::{Error, Fault};
+use crate::error::{Error, Fault, Refusal};
 use crate::http::After;
 use crate::log::{self, Level};
 use crate::secret::Token;
-use crate::store::credentials::{AskedBy, Luggage};
-use crate::store::pickup::Staged;
+use crate::store::accounts::{Key, Standing, Updated};
+use crate::store::claims::{Reservation, Unsent};
+use crate::store::rules::{self, AskedBy};
 use crate::tenant::Tenant;
 
 /// The fields of the form, in the order of the sentence that names them.
 const FIELDS: [&str; 4] = ["user", "email", "captcha_token", "captcha_answer"];
 const REQUIRED: &str = "user, email, captcha_token, captcha_answer required";
-
-/// The staged mail goes where its token is known not to stand in the account's line.
-impl Luggage for Staged {
-    fn leave(self: Box<Self>) {
-        Staged::leave(*self);
-    }
-}
 
 /// What became of a wish for a mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +37,9 @@ pub fn post(call: &Call<'_>) -> Result<After, Error> {
     let ([user, email, captcha_token, captcha_answer], _) = call.fields(FIELDS, REQUIRED)?;
     let user = call.username(&user)?;
     let email = Email::parse(&email).map_err(malformed("email"))?;
-    call.present_captcha(&captcha_token, &captcha_answer)?.keep();
+    let captcha = call.captcha(&captcha_token, &captcha_answer)?;
+    let claim = call.tenant.claims.present(&captcha, call.now_ms())?;
+    claim.ok_or(Refusal::Captcha)?.keep();
     let (tenant, now): (Arc<Tenant>, _) = (call.tenant.clone(), call.now);
     Ok(Box::new(move || {
         let mailed = mail_again(&tenant, &user, AskedBy::Visitor(email), now);
@@ -58,29 +54,41 @@ pub fn mail_again(
     by: AskedBy,
     now: DateTime<Utc>,
 ) -> Result<Mailed, Fault> {
-    let pending = tenant.credentials.find_mailable(user, &by, now)?;
+    let standing = tenant.accounts.get(user)?;
     let token = new_token()?;
-    let Some(pending) = pending else {
-        if let AskedBy::Visitor(email) = &by {
-            compose_for_nobody(tenant, user, email, &token, now)?;
+    let account = match standing {
+        Standing::Is(account) if rules::may_be_mailed(&account, &by, now) => account,
+        _ => {
+            if let AskedBy::Visitor(email) = &by {
+                compose_for_nobody(tenant, user, email, &token, now)?;
+            }
+            return Ok(Mailed::Nothing);
         }
+    };
+    let (Some(to), Some(expires)) = (account.email(), account.expires()) else {
         return Ok(Mailed::Nothing);
     };
-    let language = pending.language.as_deref().unwrap_or(&tenant.config.language);
-    let (to, expires) = (&pending.email, pending.expires);
-    let mail = tenant.composer.activation(to, user, &token, expires, language)?;
-    let staged = tenant.pickup.stage(&mail, token.id())?;
-    let Some(staged) = tenant.credentials.remail(user, by, token.id(), now, staged)? else {
-        return Ok(Mailed::Nothing);
-    };
-    match staged.release() {
-        Ok(()) => Ok(Mailed::Sent),
-        Err(failed) => {
-            let (fault, staged) = *failed;
-            tenant.credentials.unmail(user, token.id(), &pending, staged)?;
-            Err(fault)
-        }
+    let language = account.attributes.get("lang");
+    let language = language.as_deref().unwrap_or(&tenant.config.language);
+    let mail = tenant.composer.activation(&to, user, &token, expires, language)?;
+    let held = Reservation::new(tenant.outbox.stage(&mail, token.id())?, Vec::new());
+    let key = Key::User(user.clone());
+    match tenant.accounts.update(key.clone(), rules::mail_again(by, token.id(), now)) {
+        Ok(Updated::Put(_)) => {}
+        Ok(_) => return Ok(Mailed::Nothing),
+        Err(failed) => return Err(failed.settle(held)),
     }
+    let (fault, held) = match held.send() {
+        Ok(()) => return Ok(Mailed::Sent),
+        Err(Unsent::Sent(fault)) => return Err(fault),
+        Err(Unsent::Staged(fault, held)) => (fault, held),
+    };
+    match tenant.accounts.update(key, rules::undo_mail(token.id(), account)) {
+        Ok(_) => drop(held),
+        // Its token may stand: the sweep sends the mail.
+        Err(_) => held.retain(),
+    }
+    Err(fault)
 }
 
 /// The processor's share of a mail, which is most of it: the next request, which may have to wait for

@@ -1,15 +1,19 @@
 //! `POST /signup.ashx`: a pending account, and the mail that activates it.
+//!
+//! The states of an attempt are named where it reaches them; `src/lib.rs` has their table.
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
 use super::{Call, malformed};
-use crate::account::{DisplayName, Email, Username};
+use crate::account::{
+    Account, Attributes, DisplayName, Email, Purpose, Status, Username, timestamp,
+};
 use crate::error::{Error, Fault, Refusal};
 use crate::secret::{Ha1, Token, TokenId};
-use crate::store::Claim;
-use crate::store::credentials::{Luggage, NewAccount, NotMade};
-use crate::store::pickup::Staged;
-use crate::store::rate_limit::Place;
+use crate::store::accounts::{Key, SignedUp, Wish};
+use crate::store::claims::{Reservation, Unsent};
+use crate::store::outbox::Staged;
+use crate::store::rules;
 
 /// The fields of the form, in the order of the sentence that names them.
 const FIELDS: [&str; 6] = ["user", "name", "email", "ha1", "captcha_token", "captcha_answer"];
@@ -27,39 +31,25 @@ struct SignUp {
     language: &'static str,
 }
 
-/// What has to be given back when no account comes of it: the captcha, the place within the rate
-/// limit, the staged mail. Dropping gives back, in this order.
-struct Attempt {
-    staged: Staged,
-    captcha: Claim,
-    place: Claim,
-}
-
-impl Luggage for Attempt {
-    /// The account may be there: its mail waits for the sweep, and it counts.
-    fn leave(self: Box<Self>) {
-        self.staged.leave();
-        self.captcha.keep();
-        self.place.keep();
-    }
-}
-
 /// Makes the account; its name.
 pub fn post(call: &Call<'_>) -> Result<Username, Error> {
     call.must_be_open()?;
     let sign_up = SignUp::read(call)?;
-    let captcha = call.present_captcha(&sign_up.captcha_token, &sign_up.captcha_answer)?;
-    let place = take_place(call)?;
-    if call.tenant.credentials.is_taken(&sign_up.user, call.now)? {
-        return Err(Refusal::Taken.into());
+    let captcha = call.captcha(&sign_up.captcha_token, &sign_up.captcha_answer)?;
+    let (token, expires) = (new_token()?, expiry(call));
+    let account = sign_up.account(call, &token, expires);
+    let wish = Wish { account, captcha, client: call.client, now: call.now };
+    // S1 and S2 are reached in here: the mail is staged, then the account is durable.
+    let mut stage = || stage_mail(call, &sign_up, &token, expires);
+    match call.tenant.accounts.sign_up(wish, &mut stage)? {
+        SignedUp::Captcha => Err(Refusal::Captcha.into()),
+        SignedUp::Full(wait) => Err(Refusal::RateLimited(wait).into()),
+        SignedUp::Taken => Err(Refusal::Taken.into()),
+        SignedUp::Made(held) => {
+            send_mail(call, &sign_up.user, token.id(), held)?;
+            Ok(sign_up.user)
+        }
     }
-    let token = new_token()?;
-    let expires = expiry(call);
-    let staged = stage_mail(call, &sign_up, &token, expires)?;
-    let attempt = Attempt { staged, captcha, place };
-    let attempt = append_account(call, &sign_up, token.id(), expires, attempt)?;
-    release_mail(call, &sign_up.user, token.id(), attempt)?;
-    Ok(sign_up.user)
 }
 
 impl SignUp {
@@ -76,12 +66,26 @@ impl SignUp {
             language: call.language(language.as_deref()).tag(),
         })
     }
-}
 
-fn take_place(call: &Call<'_>) -> Result<Claim, Error> {
-    match call.tenant.rate_limit.take(call.client, call.now_ms())? {
-        Place::Taken(claim) => Ok(claim),
-        Place::Full(wait) => Err(Refusal::RateLimited(wait).into()),
+    /// The account, which `token` activates until `expires`.
+    fn account(&self, call: &Call<'_>, token: &Token, expires: DateTime<Utc>) -> Account {
+        let Self { user, name, email, ha1, language, captcha_token: _, captcha_answer: _ } = self;
+        let attributes = Attributes::default().with(&[
+            ("name", Some(name.as_str())),
+            ("email", Some(email.as_str())),
+            ("created", Some(&timestamp(call.now))),
+            ("expires", Some(&timestamp(expires))),
+            (Purpose::Activation.attribute(), Some(&token.id().hex())),
+            ("lang", Some(language)),
+        ]);
+        Account {
+            user: user.clone(),
+            realm: call.tenant.config.realm.to_string(),
+            ha1: ha1.clone(),
+            status: Status::Pending,
+            role: call.tenant.config.role.as_str().to_owned(),
+            attributes,
+        }
     }
 }
 
@@ -106,60 +110,26 @@ fn stage_mail(
     let composer = &call.tenant.composer;
     let (to, user) = (&sign_up.email, &sign_up.user);
     let mail = composer.activation(to, user, token, expires, sign_up.language)?;
-    call.tenant.pickup.stage(&mail, token.id())
-}
-
-/// State S2: the account is durable.
-fn append_account(
-    call: &Call<'_>,
-    sign_up: &SignUp,
-    token: TokenId,
-    expires: DateTime<Utc>,
-    attempt: Attempt,
-) -> Result<Attempt, Error> {
-    let account = NewAccount {
-        user: &sign_up.user,
-        realm: &call.tenant.config.realm,
-        ha1: &sign_up.ha1,
-        role: &call.tenant.config.role,
-        name: &sign_up.name,
-        email: &sign_up.email,
-        created: call.now,
-        expires,
-        token,
-        language: sign_up.language,
-    };
-    call.tenant.credentials.create(&account, attempt).map_err(|not_made| match not_made {
-        NotMade::Taken => Refusal::Taken.into(),
-        NotMade::Fault(fault) => fault.into(),
-    })
+    call.tenant.outbox.stage(&mail, token.id())
 }
 
 /// State S3: the mail is where the SMTP service takes it from. Where it cannot get there, the
 /// account goes.
-fn release_mail(
+fn send_mail(
     call: &Call<'_>,
     user: &Username,
     token: TokenId,
-    attempt: Attempt,
+    held: Reservation,
 ) -> Result<(), Fault> {
-    let Attempt { staged, captcha, place } = attempt;
-    match staged.release() {
-        Ok(()) => {
-            captcha.keep();
-            place.keep();
-            Ok(())
-        }
-        Err(failed) => {
-            let (fault, staged) = *failed;
-            let stays = !staged.is_here();
-            let attempt = Attempt { staged, captcha, place };
-            if stays {
-                Box::new(attempt).leave();
-            } else {
-                call.tenant.credentials.withdraw(user, token, attempt)?;
-            }
-            Err(fault)
-        }
+    let (fault, held) = match held.send() {
+        Ok(()) => return Ok(()),
+        Err(Unsent::Sent(fault)) => return Err(fault),
+        Err(Unsent::Staged(fault, held)) => (fault, held),
+    };
+    match call.tenant.accounts.update(Key::User(user.clone()), rules::take_back(token)) {
+        Ok(_) => drop(held),
+        // The account may stand: the sweep sends its mail.
+        Err(_) => held.retain(),
     }
+    Err(fault)
 }

@@ -104,8 +104,10 @@ fn split_part(part: &[u8]) -> Result<Part<'_>, FormError> {
         if header.eq_ignore_ascii_case("content-type") {
             is_utf8 &= self::is_utf8(params);
         } else if found.is_none() && header.eq_ignore_ascii_case("content-disposition") {
-            let is_field = kind.trim().eq_ignore_ascii_case("form-data");
-            found = parameter(params, "name").filter(|_| is_field);
+            if !kind.trim().eq_ignore_ascii_case("form-data") {
+                return Err(BAD_PART);
+            }
+            found = Some(parameter(params, "name").ok_or(BAD_PART)?);
         }
     }
     found.map(|name| Part { name, value, is_utf8 }).ok_or(BAD_PART)

@@ -1,14 +1,12 @@
-//! Captcha tokens: stateless when issued, counted when presented.
+//! Captcha tokens: stateless when issued, counted when presented (see [`super::claims`]).
 //!
 //! A token is `base64url(payload).base64url(tag)`. The payload is the time of issue (milliseconds
 //! since 1970, 6 bytes) and 12 random bytes; the tag is HMAC-SHA256 over it, cut to 24 bytes. The
 //! two summands of the question are a second HMAC over the same payload: without the key neither
 //! decoding nor trying all answers tells them.
 //!
-//! On disk: `spool/captcha.key` (`1 BOOT-ID KEY`, one line) and `spool/captcha.spent` (a slot for
-//! each token that was presented, see `slots`). The key is valid only while the machine
-//! runs: spent records need no sync then. Where the kernel tells no boot id, they are synced and
-//! the key stays.
+//! On disk: `spool/captcha.key` (`1 BOOT-ID KEY`, one line). The key is valid only while the machine
+//! runs, so that what was spent needs no sync; where the kernel tells no boot id, the key stays.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,8 +19,7 @@ use rand::RngExt;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::Claim;
-use super::slots::{self, Slot, Slots, full};
+use super::flat::NO_DIRECTORY;
 use crate::disk::{self, Disk, Open, Stat};
 use crate::error::Fault;
 use crate::secret::Key;
@@ -37,7 +34,7 @@ const KEY_FILE_MAX: usize = 256;
 /// changes it while the machine runs.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// Issues and checks captchas for one tenant.
+/// Issues captchas for one tenant, and recognises them.
 #[derive(Debug)]
 pub struct Captcha {
     disk: Arc<dyn Disk>,
@@ -45,7 +42,6 @@ pub struct Captcha {
     boot_id: Option<String>,
     lifetime: u64,
     wait: Duration,
-    spent: Arc<Slots>,
     in_use: Mutex<Option<InUse>>,
 }
 
@@ -73,28 +69,26 @@ pub struct Issued {
     pub token: String,
 }
 
-/// What presenting a token came to.
-#[derive(Debug)]
-pub enum Presented {
-    /// The answer is right, and the token is held by this claim.
-    Right(Claim),
-    /// Unknown, forged, expired, spent, in use or answered wrongly: nobody is told which.
-    Wrong,
+/// A genuine token that came back before its time was over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Presentation {
+    /// What it is counted by.
+    pub id: [u8; PAYLOAD],
+    /// When it expires, in milliseconds since 1970.
+    pub until: u64,
+    /// Whether its answer is right.
+    pub is_right: bool,
 }
 
 impl Captcha {
-    /// Key and spent tokens in `spool`; `wait` bounds the wait for their locks.
+    /// The key in `spool`; `wait` bounds the wait for its file's lock.
     pub fn new(disk: Arc<dyn Disk>, spool: &Path, lifetime: Duration, wait: Duration) -> Self {
-        let boot_id = boot_id();
-        let spent_file = spool.join("captcha.spent");
-        let spent = Slots::new(disk.clone(), &spent_file, lifetime, wait, boot_id.is_none());
         Self {
+            boot_id: disk.boot_id(),
             disk,
             key_file: spool.join("captcha.key"),
-            boot_id,
             lifetime: u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX),
             wait,
-            spent: Arc::new(spent),
             in_use: Mutex::new(None),
         }
     }
@@ -111,47 +105,24 @@ impl Captcha {
         Ok(Issued { question: format!("{a} + {b}"), token: token.join(".") })
     }
 
-    /// Presents `token` with `answer`. A genuine, unexpired token counts the presentation, whatever
-    /// the answer.
-    pub fn present(&self, token: &str, answer: &str, now: u64) -> Result<Presented, Fault> {
+    /// What `token` and `answer` amount to, before it is counted; `None` for a token that is unknown,
+    /// forged or expired.
+    pub fn recognise(
+        &self,
+        token: &str,
+        answer: &str,
+        now: u64,
+    ) -> Result<Option<Presentation>, Fault> {
         let key = self.key()?;
-        let Some(payload) = genuine(&key, token) else { return Ok(Presented::Wrong) };
-        let issued = payload[..6].iter().fold(0, |sum, &b| sum << 8 | u64::from(b));
+        let Some(id) = genuine(&key, token) else { return Ok(None) };
+        let issued = id[..6].iter().fold(0, |sum, &b| sum << 8 | u64::from(b));
         let until = issued.saturating_add(self.lifetime);
         if issued > now || now >= until {
-            return Ok(Presented::Wrong);
+            return Ok(None);
         }
-        let (a, b) = summands(&key, &payload);
+        let (a, b) = summands(&key, &id);
         let answer = answer.trim_matches(|c: char| c.is_ascii_whitespace()).parse::<i64>();
-        let right = answer == Ok(i64::from(a) + i64::from(b));
-        let held = (self.spent)
-            .with(&payload, now, |bucket, id| {
-                let found = bucket.of(id).map(|(number, slot)| (number, *slot)).next();
-                let fresh = Slot { id, until, uses: 0, held: false };
-                let (number, slot) = match found {
-                    Some(found) => found,
-                    None => (bucket.free().ok_or_else(full)?, fresh),
-                };
-                let usable = right && !slot.held && slot.uses < PRESENTATIONS;
-                let uses = slot.uses.saturating_add(1).min(PRESENTATIONS);
-                let slot = Slot { uses, held: slot.held || usable, ..slot };
-                bucket.put(number, slot)?;
-                Ok(usable.then_some((number, slot)))
-            })
-            .map_err(|cause| self.spent.fault("count a captcha in", cause))?;
-        Ok(match held {
-            Some((number, slot)) => {
-                let given_back = Slot { held: false, ..slot };
-                let claim = Claim::new(&self.spent, &payload, number, slot, Some(given_back));
-                Presented::Right(claim)
-            }
-            None => Presented::Wrong,
-        })
-    }
-
-    /// Empties the file of spent tokens where all of them expired.
-    pub fn prune(&self, now: u64) -> Result<bool, Fault> {
-        self.spent.prune(now).map_err(|cause| self.spent.fault("prune", cause))
+        Ok(Some(Presentation { id, until, is_right: answer == Ok(i64::from(a) + i64::from(b)) }))
     }
 
     /// The key in use, read again soon after its file changed.
@@ -175,7 +146,7 @@ impl Captcha {
                     "let the service's user read and write it, or delete it: it is made anew",
                 ),
                 // The file itself would be made.
-                io::ErrorKind::NotFound => fault.way_out(slots::NO_DIRECTORY),
+                io::ErrorKind::NotFound => fault.way_out(NO_DIRECTORY),
                 _ => fault,
             }
         })?;
@@ -250,14 +221,6 @@ fn genuine(key: &InUse, token: &str) -> Option<[u8; PAYLOAD]> {
     bool::from(tag(key, &payload).as_slice().ct_eq(&given)).then_some(payload)
 }
 
-/// The kernel's id of this boot, where it tells one.
-fn boot_id() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let id = text.trim();
-    (!id.is_empty() && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-'))
-        .then(|| id.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,42 +241,8 @@ mod tests {
         (a.parse::<i32>().unwrap() + b.parse::<i32>().unwrap()).to_string()
     }
 
-    fn right(presented: Presented) -> Option<Claim> {
-        match presented {
-            Presented::Right(claim) => Some(claim),
-            Presented::Wrong => None,
-        }
-    }
-
-    #[test]
-    fn a_token_makes_one_account_in_every_process() {
-        let (captcha, dir) = captcha("once");
-        let issued = captcha.issue(NOW).unwrap();
-        let answer = format!(" +0{} ", solve(&issued.question));
-        let other = Captcha::new(Arc::new(RealDisk), &dir, TTL, TTL);
-        let claim = right(captcha.present(&issued.token, &answer, NOW + 1).unwrap()).unwrap();
-        assert!(right(other.present(&issued.token, &answer, NOW + 2).unwrap()).is_none(), "held");
-        drop(claim);
-        right(other.present(&issued.token, &answer, NOW + 3).unwrap()).unwrap().keep();
-        assert!(right(captcha.present(&issued.token, &answer, NOW + 4).unwrap()).is_none());
-        std::fs::remove_dir_all(dir).unwrap();
-    }
-
-    #[test]
-    fn the_fifth_presentation_may_succeed_and_the_sixth_may_not() {
-        let (captcha, dir) = captcha("five");
-        for (wrong, succeeds) in [(4, true), (5, false)] {
-            let issued = captcha.issue(NOW).unwrap();
-            for _ in 0..wrong {
-                assert!(right(captcha.present(&issued.token, "99", NOW).unwrap()).is_none());
-            }
-            let answer = solve(&issued.question);
-            assert_eq!(
-                right(captcha.present(&issued.token, &answer, NOW).unwrap()).is_some(),
-                succeeds
-            );
-        }
-        std::fs::remove_dir_all(dir).unwrap();
+    fn is_right(captcha: &Captcha, token: &str, answer: &str, now: u64) -> bool {
+        captcha.recognise(token, answer, now).unwrap().is_some_and(|found| found.is_right)
     }
 
     #[test]
@@ -323,11 +252,11 @@ mod tests {
         let answer = solve(&issued.question);
         let flipped = issued.token.replace(issued.token.chars().last().unwrap(), "_");
         for token in ["", ".", "a.b", &flipped, &issued.token[1..], "ü.ü"] {
-            assert!(right(captcha.present(token, &answer, NOW).unwrap()).is_none(), "{token}");
+            assert!(!is_right(&captcha, token, &answer, NOW), "{token}");
         }
-        assert!(right(captcha.present(&issued.token, &answer, NOW + 900_000).unwrap()).is_none());
-        assert!(right(captcha.present(&issued.token, &answer, NOW - 1).unwrap()).is_none());
-        assert!(right(captcha.present(&issued.token, &answer, NOW + 899_999).unwrap()).is_some());
+        assert!(!is_right(&captcha, &issued.token, &answer, NOW + 900_000));
+        assert!(!is_right(&captcha, &issued.token, &answer, NOW - 1));
+        assert!(is_right(&captcha, &issued.token, &answer, NOW + 899_999));
         std::fs::remove_dir_all(dir).unwrap();
     }
 
@@ -337,10 +266,10 @@ mod tests {
         let issued = captcha.issue(NOW).unwrap();
         let restarted = Captcha::new(Arc::new(RealDisk), &dir, TTL, TTL);
         let answer = solve(&issued.question);
-        assert!(right(restarted.present(&issued.token, &answer, NOW).unwrap()).is_some());
+        assert!(is_right(&restarted, &issued.token, &answer, NOW));
         std::fs::write(dir.join("captcha.key"), "").unwrap();
         std::thread::sleep(LOOK_AGAIN);
-        assert!(right(captcha.present(&issued.token, &answer, NOW).unwrap()).is_none());
+        assert!(!is_right(&captcha, &issued.token, &answer, NOW));
         assert!(captcha.issue(NOW).is_ok());
         std::fs::remove_dir_all(dir).unwrap();
     }

@@ -1,12 +1,12 @@
-//! What is kept: captchas, rate limits, accounts, mails. Every store returns [`crate::error::Fault`]s
-//! only; what a client did wrong is for the endpoints to say.
+//! What is kept: accounts, claims, mails. Endpoints, verbs and the sweep use the ports, [`accounts`]
+//! and [`claims`], with the decisions in [`rules`]; behind them stands an engine, [`flat`]. Every store
+//! returns [`crate::error::Fault`]s only; what a client did wrong is for the endpoints to say.
 
+pub mod accounts;
 pub mod captcha;
-pub mod credentials;
-mod group_sync;
+pub mod claims;
+pub mod flat;
 pub mod mail;
-pub mod pickup;
-pub mod rate_limit;
-mod slots;
-
-pub use slots::Claim;
+pub mod outbox;
+pub mod rules;
+pub mod views;

@@ -49,7 +49,7 @@ fn a_file_with_a_secret_that_others_may_read_is_an_error_with_the_command_that_m
     let site = used();
     let files = [
         ("state/credentials", 0o644),
-        ("state/credentials.journal", 0o644),
+        ("state/credentials.block", 0o644),
         ("state/credentials.damaged", 0o640),
         ("state/credentials.new", 0o604),
         ("state/credentials.rewritten", 0o660),

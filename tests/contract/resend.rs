@@ -285,7 +285,8 @@ fn the_time_of_an_answer_tells_nothing() {
 fn what_a_killed_process_leaves_of_a_resend_is_finished_by_the_sweep() {
     use codeb_signup::account::Username;
     use codeb_signup::secret::Token;
-    use codeb_signup::store::credentials::AskedBy;
+    use codeb_signup::store::accounts::{Key, Standing, Updated};
+    use codeb_signup::store::rules::{self, AskedBy};
 
     let host = resending();
     let first = host.visitor().token_of("joe");
@@ -294,18 +295,20 @@ fn what_a_killed_process_leaves_of_a_resend_is_finished_by_the_sweep() {
     let router = codeb_signup::route::Router::open(&config).unwrap();
     let tenant = &router.tenants()[0];
     let (user, by, now) = (Username::parse("joe").unwrap(), AskedBy::Operator, chrono::Utc::now());
-    let pending = tenant.credentials.find_mailable(&user, &by, now).unwrap().unwrap();
+    let Standing::Is(pending) = tenant.accounts.get(&user).unwrap() else { panic!("no joe") };
     // One that died before the line, one that died after it.
     let [unpromised, promised] = [0; 2].map(|_| Token::random().unwrap());
     let stage = |token: &Token| {
-        let (to, until) = (&pending.email, pending.expires);
-        let mail = tenant.composer.activation(to, &user, token, until, "en").unwrap();
-        tenant.pickup.stage(&mail, token.id()).unwrap()
+        let (to, until) = (pending.email().unwrap(), pending.expires().unwrap());
+        let mail = tenant.composer.activation(&to, &user, token, until, "en").unwrap();
+        tenant.outbox.stage(&mail, token.id()).unwrap()
     };
     stage(&unpromised).leave();
     let staged = stage(&promised);
-    let staged = tenant.credentials.remail(&user, by, promised.id(), now, staged).unwrap();
-    staged.expect("a new token").leave();
+    let decide = rules::mail_again(by, promised.id(), now);
+    let updated = tenant.accounts.update(Key::User(user.clone()), decide).unwrap();
+    assert!(matches!(updated, Updated::Put(_)), "a new token");
+    staged.leave();
     let sweep = std::process::Command::new(&*harness::PROGRAM)
         .args(["sweep", "--config"])
         .arg(host.config())

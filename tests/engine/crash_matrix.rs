@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use crate::crash::matrix::{BOUNDED, Points, Recording, Scale, WHOLE};
 use crate::crash::operations::{ALL, Operation};
+use crate::crash::traces;
 use crate::crash::{breakages, log};
 
 #[test]
@@ -21,7 +22,7 @@ fn no_crash_of_any_operation_does_however_many_are_tried() {
 /// Plays every operation, and fails where one state violates what must hold.
 fn play(scale: Scale) {
     log::begin();
-    let queue: Mutex<Vec<&Operation>> = Mutex::new(ALL.iter().rev().collect());
+    let queue: Mutex<Vec<&Operation>> = Mutex::new(ALL.iter().chain(traces::ALL).rev().collect());
     let results = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         // More than there are processors: a recovery that makes a view anew looks thrice before.

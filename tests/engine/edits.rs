@@ -295,7 +295,7 @@ fn links_work_after_two_lines_changed_places() {
     }
 }
 
-/// More lines of one name than the journal holds.
+/// However many lines a name has, all of them die, the one that counts last.
 #[test]
 fn a_name_with_a_hundred_lines_is_removed_whole() {
     let mut host = Start::default().lay_out();

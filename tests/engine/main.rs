@@ -11,6 +11,8 @@ mod disk_faults;
 mod edits;
 mod faults;
 mod kills;
+mod memory;
+mod port;
 mod properties;
 mod races;
 mod regressions;

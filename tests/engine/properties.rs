@@ -5,12 +5,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use chrono::DateTime;
-use codeb_signup::account::{DisplayName, Email, RESERVED, Realm, Role, Username};
+use codeb_signup::account::{
+    Account, Attributes, DisplayName, Email, Purpose, RESERVED, Realm, Role, Status, Username,
+    timestamp,
+};
 use codeb_signup::config;
 use codeb_signup::gateway::fastcgi::pairs;
 use codeb_signup::secret::{Ha1, Token, TokenId};
-use codeb_signup::store::credentials::NewAccount;
-use codeb_signup::store::credentials::line::Line;
+use codeb_signup::store::accounts::Standing;
+use codeb_signup::store::flat::line::{Line, line_of};
 
 /// Inputs for each property.
 const ROUNDS: usize = 20_000;
@@ -279,34 +282,32 @@ fn an_account_is_read_back_from_its_line() {
         let ha1 = Ha1::compute(user.as_str(), "My Host (1)", name.as_str());
         let created = DateTime::from_timestamp(draw.below(4_000_000_000) as i64, 0).unwrap();
         let token = Token::random().unwrap().id();
-        let line = NewAccount {
-            user: &user,
-            realm: &realm,
-            ha1: &ha1,
-            role: &role,
-            name: &name,
-            email: &email,
-            created,
-            expires: created + Duration::from_secs(604_800),
-            token,
-            language: "en",
-        }
-        .line();
+        let expires = created + Duration::from_secs(604_800);
+        let attributes = Attributes::default().with(&[
+            ("name", Some(name.as_str())),
+            ("email", Some(email.as_str())),
+            ("created", Some(&timestamp(created))),
+            ("expires", Some(&timestamp(expires))),
+            ("activation", Some(&token.hex())),
+        ]);
+        let account = Account {
+            user,
+            realm: realm.to_string(),
+            ha1,
+            status: Status::Pending,
+            role: role.as_str().to_owned(),
+            attributes,
+        };
+        let line = line_of(&account);
         assert!(line.is_ascii() && line.ends_with('\n') && line.len() < 4096);
         assert_eq!(line.matches('\n').count(), 1);
         assert_eq!(line.matches(':').count(), 5, "a colon of a value's own: {line:?}");
-        let Line::Account(account) = Line::parse(line.trim_end().as_bytes()) else { panic!() };
-        assert_eq!(
-            (account.user, account.realm, account.role),
-            (user.as_str(), "My Host (1)", "guest")
-        );
-        assert_eq!(account.attribute("name").as_deref(), Some(name.as_str()));
-        assert_eq!(account.attribute("email").as_deref(), Some(email.as_str()));
-        assert!(account.is_pending() && account.tokens().eq([token]));
-        assert!(
-            !account.is_expired(created)
-                && account.is_expired(created + Duration::from_secs(604_800))
-        );
+        let Line::Record(record) = Line::parse(line.trim_end().as_bytes()) else { panic!() };
+        assert_eq!(record.standing(), Some(Standing::Is(account.clone())));
+        assert_eq!(account.attributes.get("name").as_deref(), Some(name.as_str()));
+        assert_eq!(account.email().as_ref(), Some(&email));
+        assert_eq!(account.tokens(Purpose::Activation), [token]);
+        assert!(!account.is_expired(created) && account.is_expired(expires));
         crate::cases::by_name("line")(line.as_bytes());
     }
 }

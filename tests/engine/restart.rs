@@ -141,8 +141,8 @@ fn a_start_after_the_seal_was_lost_reads_the_accounts_no_more_often_than_any() {
     fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     read_at_start(&mut host);
     let sealed = read_at_start(&mut host);
-    let journal = File::options().write(true).open(host.state("credentials.journal")).unwrap();
-    journal.write_all_at(&[b' '; 64], journal.metadata().unwrap().len() - 64).unwrap();
+    let block = File::options().write(true).open(host.state("credentials.block")).unwrap();
+    block.write_all_at(&[b' '; 128], 0).unwrap();
     let unsealed = read_at_start(&mut host);
     let accounts = fs::metadata(&path).unwrap().len();
     assert!(unsealed < sealed + accounts / 2, "{unsealed} bytes, with the seal {sealed}");

@@ -5,15 +5,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use codeb_signup::account::{DisplayName, Email, Realm, Role, Username};
+use codeb_signup::account::{Account, Attributes, Purpose, Status, Username, timestamp};
 use codeb_signup::disk::{Disk, Handle, LockFile, Open, RealDisk, Stat};
 use codeb_signup::secret::{Ha1, Token, TokenId};
-use codeb_signup::store::credentials::{Credentials, Luggage, NewAccount};
-use codeb_signup::store::pickup::Pickup;
+use codeb_signup::store::accounts::{Accounts, Failed, Key, Standing, Updated};
+use codeb_signup::store::flat::{FlatAccounts, FlatClaims};
+use codeb_signup::store::outbox::Outbox;
+use codeb_signup::store::rules;
 
 /// A directory of its own for a test.
 struct Scratch(PathBuf);
@@ -26,11 +27,18 @@ impl Scratch {
         Self(dir)
     }
 
-    fn credentials(&self, lock_wait: Duration, waiters: usize) -> Credentials {
-        let disk = Arc::new(RealDisk);
-        let credentials = Credentials::new(disk, &self.0, &["htdigest"], None, lock_wait, waiters);
-        credentials.open().unwrap();
-        credentials
+    fn accounts(&self, lock_wait: Duration) -> FlatAccounts {
+        self.accounts_for(None, lock_wait)
+    }
+
+    fn accounts_for(&self, group: Option<u32>, lock_wait: Duration) -> FlatAccounts {
+        let disk = Arc::new(RealDisk) as Arc<dyn Disk>;
+        let life = Duration::from_secs(900);
+        let claims = Arc::new(FlatClaims::new(&disk, &self.0.join("spool"), life, 3, life));
+        let views = ["htdigest"];
+        let accounts = FlatAccounts::new(disk, &self.0, &views, group, claims, lock_wait);
+        accounts.open().unwrap();
+        accounts
     }
 }
 
@@ -45,66 +53,56 @@ fn joe() -> Username {
 }
 
 /// Makes joe's account.
-fn create(credentials: &Credentials, token: TokenId, now: DateTime<Utc>) {
-    let account = NewAccount {
-        user: &joe(),
-        realm: &Realm::parse("a.example").unwrap(),
-        ha1: &Ha1::parse("0123456789abcdef0123456789abcdef").unwrap(),
-        role: &Role::parse("guest").unwrap(),
-        name: &DisplayName::parse("Joe").unwrap(),
-        email: &Email::parse("joe@b.example").unwrap(),
-        created: now,
-        expires: now + TimeDelta::days(7),
-        token,
-        language: "en",
+fn create(accounts: &FlatAccounts, token: TokenId, now: DateTime<Utc>) {
+    let attributes = Attributes::default().with(&[
+        ("email", Some("joe@b.example")),
+        ("expires", Some(&timestamp(now + TimeDelta::days(7)))),
+        ("activation", Some(&token.hex())),
+    ]);
+    let account = Account {
+        user: joe(),
+        realm: "a.example".into(),
+        ha1: Ha1::parse("0123456789abcdef0123456789abcdef").unwrap(),
+        status: Status::Pending,
+        role: "guest".into(),
+        attributes,
     };
-    credentials.create(&account, ()).unwrap();
+    let made = accounts.update(Key::User(joe()), rules::create(account, now)).unwrap();
+    assert!(matches!(made, Updated::Put(_)));
+}
+
+fn owner(accounts: &FlatAccounts, token: &TokenId) -> Option<Username> {
+    accounts.by_token(Purpose::Activation, token).unwrap().map(|account| account.user)
 }
 
 fn new_token() -> TokenId {
     Token::random().unwrap().id()
 }
 
-/// Tells what became of it.
-struct Bag(Option<Sender<&'static str>>);
-
-impl Luggage for Bag {
-    fn leave(mut self: Box<Self>) {
-        self.0.take().unwrap().send("left").unwrap();
-    }
-}
-
-impl Drop for Bag {
-    fn drop(&mut self) {
-        if let Some(sender) = self.0.take() {
-            let _ = sender.send("dropped");
-        }
-    }
-}
-
-/// The account stayed, its mail was deleted and its places were given back.
+/// Whoever no leader takes while another process has the lock gives up in time; nothing of it is done
+/// later.
 #[test]
-fn a_withdrawal_was_turned_away_like_a_new_caller_while_the_lock_was_stuck() {
-    let scratch = Scratch::new("withdraw");
-    let credentials = scratch.credentials(Duration::from_millis(600), 0);
+fn a_change_that_waited_in_vain_was_not_made_when_the_lock_came() {
+    let scratch = Scratch::new("withdrawn");
+    let accounts = scratch.accounts(Duration::from_millis(300));
     let (token, now) = (new_token(), Utc::now());
-    create(&credentials, token, now);
+    create(&accounts, token, now);
     let lock = scratch.0.join("credentials.lock");
     let held = LockFile::new(&lock, 0o600).lock(&RealDisk).unwrap();
-    let (sender, told) = channel();
     std::thread::scope(|scope| {
-        // The first one makes the committer wait; the second one meets a queue that is stuck.
-        scope.spawn(|| assert!(credentials.settle().is_err()));
-        scope.spawn(|| {
-            while credentials.settle().is_ok() {}
-            let bag = Bag(Some(sender));
-            assert!(credentials.withdraw(&joe(), token, bag).is_err(), "it takes too long");
-        });
+        for _ in 0..8 {
+            scope.spawn(|| match accounts.update(Key::User(joe()), rules::remove()) {
+                Err(Failed::Undone(fault)) => {
+                    assert_eq!(fault.cause().kind(), io::ErrorKind::TimedOut, "{fault}");
+                }
+                other => panic!("{other:?}"),
+            });
+        }
     });
-    assert!(told.try_recv().is_err(), "nothing is known of the account yet");
     drop(held);
-    assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok("dropped"));
-    assert_eq!(credentials.find_pending(&token, now).unwrap(), None);
+    let updated = accounts.update(Key::User(joe()), rules::confirm()).unwrap();
+    assert!(matches!(updated, Updated::Left(Standing::Is(_))), "joe is still there");
+    assert_eq!(owner(&accounts, &token), Some(joe()));
 }
 
 /// Another process had read the line that an undone write took back; the next try's line began with
@@ -113,14 +111,15 @@ fn a_withdrawal_was_turned_away_like_a_new_caller_while_the_lock_was_stuck() {
 fn a_line_in_the_place_of_an_undone_one_is_read() {
     let scratch = Scratch::new("undone");
     let wait = Duration::from_secs(5);
-    let (writer, reader) = (scratch.credentials(wait, 8), scratch.credentials(wait, 8));
+    let (writer, reader) = (scratch.accounts(wait), scratch.accounts(wait));
     let (undone, token, now) = (new_token(), new_token(), Utc::now());
     create(&writer, undone, now);
-    assert_eq!(reader.find_pending(&undone, now).unwrap().as_deref(), Some("joe"));
+    assert_eq!(owner(&reader, &undone), Some(joe()));
     RealDisk.open(&scratch.0.join("credentials"), Open::Write).unwrap().set_len(0).unwrap();
     create(&writer, token, now);
-    assert_eq!(reader.find_pending(&token, now).unwrap().as_deref(), Some("joe"));
-    assert_eq!(reader.activate(token, now).unwrap().as_deref(), Some("joe"));
+    assert_eq!(owner(&reader, &token), Some(joe()));
+    let key = Key::Token(Purpose::Activation, token);
+    assert!(matches!(reader.update(key, rules::activate(token, now)), Ok(Updated::Put(_))));
 }
 
 /// The real disk, but directories do not become durable while the flag is set.
@@ -163,7 +162,7 @@ fn a_mail_whose_release_is_not_durable_is_staged_again() {
     std::fs::create_dir(&staging).unwrap();
     std::fs::create_dir(&out).unwrap();
     let disk = Arc::new(NoDirectorySync::default());
-    let pickup = Arc::new(Pickup::new(disk.clone(), &staging, &out, None));
+    let pickup = Arc::new(Outbox::new(disk.clone(), &staging, &out, None));
     let message = lettre::Message::builder()
         .from("a@a.example".parse().unwrap())
         .to("n@b.example".parse().unwrap())
@@ -183,16 +182,14 @@ fn a_mail_whose_release_is_not_durable_is_staged_again() {
 fn a_view_that_is_older_than_its_group_is_given_to_it() {
     use std::os::unix::fs::MetadataExt;
     let scratch = Scratch::new("view-group");
-    drop(scratch.credentials(Duration::from_secs(5), 8));
+    drop(scratch.accounts(Duration::from_secs(5)));
     let view = || std::fs::metadata(scratch.0.join("htdigest")).unwrap();
     // Whoever is not root can give a file to a group of his alone.
     let root = nix::unistd::geteuid().is_root();
     let others = nix::unistd::getgroups().unwrap();
     let other = others.iter().map(|gid| gid.as_raw()).find(|gid| *gid != view().gid());
     let Some(group) = other.or(root.then_some(4711)) else { return };
-    let (disk, wait) = (Arc::new(RealDisk), Duration::from_secs(5));
-    let later = Credentials::new(disk, &scratch.0, &["htdigest"], Some(group), wait, 8);
-    later.open().unwrap();
+    drop(scratch.accounts_for(Some(group), Duration::from_secs(5)));
     assert_eq!((view().gid(), view().mode() & 0o777), (group, 0o640));
 }
 
@@ -200,13 +197,13 @@ fn a_view_that_is_older_than_its_group_is_given_to_it() {
 #[test]
 fn two_changes_of_a_view_within_a_second_are_seen_a_second_later() {
     let scratch = Scratch::new("view-mtime");
-    let credentials = scratch.credentials(Duration::from_secs(5), 8);
+    let accounts = scratch.accounts(Duration::from_secs(5));
     let path = scratch.0.join("htdigest");
     let at = |millis| std::time::UNIX_EPOCH + Duration::from_millis(millis);
     let changed = || std::fs::metadata(&path).unwrap().modified().unwrap();
     let look = |millis| {
         let now = DateTime::from_timestamp_millis(millis).unwrap();
-        credentials.show_view_changes(now).unwrap();
+        accounts.tick(now).unwrap();
         changed()
     };
     std::fs::File::open(&path).unwrap().set_modified(at(1_800_000_000_250)).unwrap();

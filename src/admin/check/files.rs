@@ -18,6 +18,7 @@ use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid};
 use super::shell;
 use crate::config::{TenantConfig, View, Wrong};
 use crate::disk::{Disk, RealDisk, Stat};
+use crate::premises::stat_directory;
 
 /// For the owner alone.
 const PRIVATE: Rule = Rule { open: 0o077, mode: 0o600 };
@@ -26,16 +27,19 @@ const SHARED: Rule = Rule { open: 0o027, mode: 0o640 };
 /// Without a secret.
 const PLAIN: Rule = Rule { open: 0, mode: 0o600 };
 
-/// What the program writes in the state directory beside views; other names are an operator's, who may
-/// be at work on a file of his own.
-const OURS: [&str; 7] = [
+/// What the program writes in the state directory; other names are an operator's, who may be at work on
+/// a file of his own.
+const OURS: [&str; 10] = [
     "credentials",
-    "credentials.journal",
+    "credentials.block",
     "credentials.damaged",
     "credentials.rewritten",
     "credentials.compact",
     "credentials.lock",
     "sweep.lock",
+    "htdigest",
+    "htdigest.new",
+    "htdigest.compact",
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +62,7 @@ pub fn wrong(tenant: &TenantConfig) -> Vec<(&'static str, Wrong)> {
             _ if text.trim_start_matches('.').starts_with("credentials") => PRIVATE,
             _ => continue,
         };
-        let is_ours = view || OURS.contains(&text);
+        let is_ours = OURS.contains(&text);
         let group = if view { tenant.view_group } else { Some(getegid().as_raw()) };
         let wrong = of_file(&tenant.state.join(&name), rule, is_ours, group);
         let wrong = wrong.filter(|_| text != "credentials" || !is_lent(tenant));
@@ -77,7 +81,7 @@ pub fn wrong(tenant: &TenantConfig) -> Vec<(&'static str, Wrong)> {
 /// views or mails: an operator may let a program of his own read the accounts.
 pub fn is_lent(tenant: &TenantConfig) -> bool {
     let Ok(stat) = RealDisk.stat(&tenant.state.join("credentials")) else { return false };
-    let of_state = RealDisk.stat(&tenant.state).ok().map(|stat| stat.gid);
+    let of_state = stat_directory(&RealDisk, &tenant.state).ok().map(|stat| stat.gid);
     let others = [of_state, tenant.view_group, tenant.pickup_group];
     let is_own = stat.gid == getegid().as_raw();
     stat.is_file

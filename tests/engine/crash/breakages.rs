@@ -5,7 +5,7 @@ use std::path::Path;
 use super::record::{About, Breakage, Kind};
 
 const ACCOUNTS: &str = "state/credentials";
-const JOURNAL: &str = "state/credentials.journal";
+const BLOCK: &str = "state/credentials.block";
 const VIEW: &str = "state/htdigest";
 
 const fn never(_: &About<'_>) -> bool {
@@ -22,6 +22,11 @@ fn changes_accounts(about: &About<'_>) -> bool {
 
 fn blanks(about: &About<'_>) -> bool {
     about.kind == Kind::Write && about.data.first() == Some(&b'#')
+}
+
+/// The flags of the line that is written to the block.
+fn marks_dirty(about: &About<'_>) -> bool {
+    about.is(Kind::Write, BLOCK) && about.data.windows(3).any(|bytes| bytes == b" d-")
 }
 
 fn is_mail(path: &Path) -> bool {
@@ -121,19 +126,12 @@ pub const ALL: &[(&str, Breakage)] = &[
             ..NONE
         },
     ),
+    ("activate", Breakage { name: "the block is not marked dirty", dropped: marks_dirty, ..NONE }),
     (
         "activate",
         Breakage {
-            name: "the journal is not written",
-            dropped: |about| about.is(Kind::Write, JOURNAL) && about.data.len() > 1,
-            ..NONE
-        },
-    ),
-    (
-        "activate",
-        Breakage {
-            name: "the journal is not emptied",
-            dropped: |about| about.is(Kind::Write, JOURNAL) && about.data.len() == 1,
+            name: "the block is not marked clean",
+            dropped: |about| about.is(Kind::Write, BLOCK) && !marks_dirty(about),
             lasting: true,
             ..NONE
         },
@@ -141,8 +139,8 @@ pub const ALL: &[(&str, Breakage)] = &[
     (
         "activate",
         Breakage {
-            name: "the journal is written after the byte is flipped and the view",
-            deferred: |about| about.is(Kind::Write, JOURNAL) && about.data.len() > 1,
+            name: "the block is marked dirty after the byte is flipped and the view",
+            deferred: marks_dirty,
             until: |about| about.is(Kind::Sync, VIEW),
             ..NONE
         },
@@ -195,7 +193,7 @@ pub const ALL: &[(&str, Breakage)] = &[
         Breakage {
             name: "the account goes before its mail is back",
             deferred: |about| about.kind == Kind::RenameAcross && about.path.starts_with("state"),
-            until: |about| about.is(Kind::Write, JOURNAL) && about.data.len() == 1,
+            until: |about| about.is(Kind::Write, BLOCK) && !marks_dirty(about),
             ..NONE
         },
     ),

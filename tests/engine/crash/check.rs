@@ -7,10 +7,10 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use codeb_signup::secret::Token;
-use codeb_signup::store::rate_limit::Place;
+use codeb_signup::store::claims::Place;
 
 use super::operations::{Effect, Status};
-use super::world::{ACCOUNTS, Base, Form, HA1, Process, REALM};
+use super::world::{ACCOUNTS, Base, Form, HA1, NEW_HA1, Process, REALM};
 
 pub type Verdict = Result<(), String>;
 
@@ -30,6 +30,9 @@ pub struct Expected<'a> {
 #[derive(Debug, Clone)]
 pub struct Line {
     pub user: String,
+    pub has_new_ha1: bool,
+    /// Whether an operator's edit put it before the one that counts.
+    pub is_operators: bool,
     pub disabled: char,
     pub tokens: Vec<String>,
     pub expired: bool,
@@ -59,7 +62,9 @@ pub fn lines(state: &Path) -> Vec<Line> {
 fn parse(bytes: &[u8]) -> Option<Line> {
     let text = std::str::from_utf8(bytes).ok().filter(|text| !text.starts_with('#'))?;
     let fields: Vec<&str> = text.splitn(6, ':').collect();
-    let [user, REALM, HA1, disabled, "guest", attributes] = fields[..] else { return None };
+    let [user, REALM, ha1 @ (HA1 | NEW_HA1), disabled, "guest", attributes] = fields[..] else {
+        return None;
+    };
     let value = |name: &str| {
         let mut pairs = url::form_urlencoded::parse(attributes.as_bytes());
         pairs.find(|(n, _)| n == name).map(|(_, value)| value.into_owned())
@@ -67,6 +72,8 @@ fn parse(bytes: &[u8]) -> Option<Line> {
     let expires = value("expires").and_then(|text| DateTime::parse_from_rfc3339(&text).ok());
     Some(Line {
         user: user.to_owned(),
+        has_new_ha1: ha1 == NEW_HA1,
+        is_operators: value("name").as_deref() == Some("older"),
         disabled: disabled.chars().next()?,
         tokens: value("activation").iter().flat_map(|v| v.split(',').map(str::to_owned)).collect(),
         expired: disabled == "1" && expires.is_some_and(|at| at <= Utc::now()),
@@ -75,13 +82,22 @@ fn parse(bytes: &[u8]) -> Option<Line> {
 
 /// The users whom a view lets in at a reader that knows no comments, whatever their HA1.
 pub fn view(state: &Path) -> Vec<String> {
+    view_lines(state).into_iter().map(|(user, _)| user).collect()
+}
+
+/// The same, with whether each has its new HA1.
+fn view_lines(state: &Path) -> Vec<(String, bool)> {
     let bytes = fs::read(state.join("htdigest")).unwrap_or_default();
     let lines = bytes.split(|&b| b == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
     let in_realm = lines.filter_map(|line| {
         let (user, rest) = line.split_once(':')?;
         let (realm, ha1) = rest.split_once(':')?;
         let is_whole = realm == REALM && ha1.len() == HA1.len();
-        is_whole.then(|| if ha1 == HA1 { user.to_owned() } else { format!("{user} with {ha1}") })
+        let has_new_ha1 = ha1 == NEW_HA1;
+        is_whole.then(|| match has_new_ha1 || ha1 == HA1 {
+            true => (user.to_owned(), has_new_ha1),
+            false => (format!("{user} with {ha1}"), false),
+        })
     });
     in_realm.collect()
 }
@@ -146,13 +162,15 @@ impl Expected<'_> {
         view_is_in_shape(&state, false)?;
         let accounts: BTreeMap<String, Line> =
             lines(&state).into_iter().map(|line| (line.user.clone(), line)).collect();
-        let shown = view(&state);
-        for user in &shown {
-            let status = accounts.get(user).map_or(Status::Absent, Line::status);
+        for (user, has_new_ha1) in view_lines(&state) {
+            let status = accounts.get(&user).map_or(Status::Absent, Line::status);
             ensure(status == Status::Enabled, || {
                 format!("{user} is in the view before any repair, and is {status:?}")
             })?;
+            let same = accounts.get(&user).is_some_and(|line| line.has_new_ha1 == has_new_ha1);
+            ensure(same, || format!("{user} has one HA1 in the view and another in the file"))?;
         }
+        let shown = view(&state);
         for effect in self.effects.iter().filter(|e| self.is_acknowledged(e.user)) {
             let counts = effect.after != Status::Enabled || shown.iter().any(|u| u == effect.user);
             ensure(counts, || format!("{} was answered and is not in the view", effect.user))?;
@@ -183,6 +201,12 @@ impl Expected<'_> {
                 format!("{user} ({answered}) is {status:?}, not one of {states:?}")
             })?;
         }
+        for effect in self.effects.iter().filter(|effect| effect.changes_ha1) {
+            let is_new = accounts.get(effect.user).is_some_and(|line| line.has_new_ha1);
+            ensure(is_new || !self.is_acknowledged(effect.user), || {
+                format!("{} was answered and has its old HA1", effect.user)
+            })?;
+        }
         ensure(accounts.keys().all(|user| allowed.contains_key(user)), || {
             format!("an account of nobody: {:?}", accounts.keys())
         })?;
@@ -193,8 +217,9 @@ impl Expected<'_> {
         shown.sort_unstable();
         ensure(shown == enabled, || format!("the view has {shown:?}, enabled are {enabled:?}"))?;
         view_is_in_shape(&state, true)?;
-        let journal = fs::read(state.join("credentials.journal")).unwrap_or_default();
-        ensure(journal.first() == Some(&b'0'), || "the journal is not empty".into())?;
+        let block = fs::read_to_string(state.join("credentials.block")).unwrap_or_default();
+        let flags = block.lines().next().and_then(|line| line.split(' ').nth(4));
+        ensure(flags == Some("--"), || "the block is dirty or suspect".into())?;
         self.mails(root, &lines)
     }
 
@@ -203,10 +228,13 @@ impl Expected<'_> {
     pub fn complete(&self, root: &Path) -> Verdict {
         let state = root.join("state");
         let lines = lines(&state);
-        let names: BTreeSet<&str> = lines.iter().map(|line| line.user.as_str()).collect();
-        ensure(names.len() == lines.len(), || "a name stands twice".into())?;
+        let counting: BTreeMap<&str, &Line> =
+            lines.iter().map(|line| (line.user.as_str(), line)).collect();
+        // The line that an operator put before another one of its name may stay until the sweep.
+        let own = lines.iter().filter(|line| !line.is_operators).count();
+        ensure(counting.len() == own, || "a name stands twice".into())?;
         let enabled: BTreeSet<String> =
-            lines.iter().filter(|l| l.disabled == '0').map(|l| l.user.clone()).collect();
+            counting.values().filter(|l| l.disabled == '0').map(|l| l.user.clone()).collect();
         let shown: BTreeSet<String> = view(&state).into_iter().collect();
         ensure(shown == enabled, || {
             format!("with the next holder the view has {shown:?}, enabled are {enabled:?}")
@@ -293,7 +321,7 @@ impl Expected<'_> {
             let made = sent.iter().filter(|(form, _)| form.client == client);
             let made = made.filter(|(form, _)| self.is_acknowledged(form.user)).count();
             let now = u64::try_from(Utc::now().timestamp_millis()).unwrap();
-            let take = || process.tenant().rate_limit.take(client.into(), now);
+            let take = || process.tenant().claims.take_place(client.into(), now);
             let claims: Vec<Place> = (0..4).map_while(|_| take().ok()).collect();
             let free = claims.iter().filter(|place| matches!(place, Place::Taken(_))).count();
             ensure(free + made <= 3, || "a place was forgotten".into())?;

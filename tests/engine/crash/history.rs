@@ -353,6 +353,8 @@ pub fn apply(tree: &mut Tree, step: &Step) {
             }
         }
         Step::MakeDir { path, mode } => {
+            // A file of this name went before: no filesystem has one name for both.
+            tree.names.remove(path);
             tree.dirs.insert(path.clone(), *mode);
         }
         Step::Sync { .. } | Step::SyncDir { .. } | Step::Acknowledged { .. } => {}

@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use codeb_signup::disk::{Disk, RealDisk};
+use sha2::Digest;
+
 use super::check::{Expected, Verdict, view};
 use super::history::{Bound, History, Step};
 use super::operations::{Operation, Run};
@@ -72,7 +75,7 @@ impl<'a> Recording<'a> {
         let root = scratch(&tag.replace(' ', "-"));
         let base = Base::lay_out(&root);
         // Views, journal and key stand there from the beginning.
-        let first = Process::start(&root, Arc::new(codeb_signup::disk::RealDisk)).unwrap();
+        let first = Process::start(&root, Arc::new(RealDisk)).unwrap();
         first.form("nobody", 9).unwrap();
         drop(first);
         (operation.prepare)(&root);
@@ -169,7 +172,7 @@ impl<'a> Recording<'a> {
             return Err(format!("another process answered {status} ({begun} steps at its start)"));
         }
         expected.raw(&root)?;
-        process.set("yves", codeb_signup::store::credentials::Setting::Removed);
+        process.set("yves", codeb_signup::store::rules::remove());
         let _ = std::fs::read_dir(root.join("pickup")).map(|entries| {
             let yves = newest_mail_of(entries, "yves");
             yves.into_iter().for_each(|path| std::fs::remove_file(path).unwrap());
@@ -264,15 +267,28 @@ fn recover(root: &Path, recorder: &Recorder) -> Result<Process, String> {
     Ok(process)
 }
 
-/// The kernel has another boot id after a power cut: a key that bears this one's bears a foreign one.
+/// The kernel has another boot id after a power cut: what bears this one's bears a foreign one.
 fn another_boot(mut state: Tree) -> Tree {
-    let key = state.names.get(Path::new("state/spool/captcha.key")).copied();
-    if let Some(node) = key.and_then(|file| state.files.get_mut(&file)) {
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-        let text = String::from_utf8_lossy(&node.content.bytes()).into_owned();
-        let other = "00000000-0000-0000-0000-000000000000";
-        node.content.write(0, text.replace(boot.trim(), other).as_bytes());
-    }
+    let boot = RealDisk.boot_id().unwrap();
+    let other = "00000000-0000-0000-0000-000000000000";
+    let mut write = |name: &str, change: &dyn Fn(&str) -> String| {
+        let file = state.names.get(Path::new(name)).copied();
+        if let Some(node) = file.and_then(|file| state.files.get_mut(&file)) {
+            let text = String::from_utf8_lossy(&node.content.bytes()).into_owned();
+            node.content.write(0, change(&text).as_bytes());
+        }
+    };
+    write("state/spool/captcha.key", &|text| text.replace(&boot, other));
+    write("state/credentials.block", &|text| {
+        // Its line ends in a sum over what is before it.
+        let Some((line, _)) = text.split_once('\n').filter(|(line, _)| line.contains(&boot)) else {
+            return text.to_owned();
+        };
+        let Some((line, _)) = line.rsplit_once(' ') else { return text.to_owned() };
+        let line = line.replace(&boot, other);
+        let sum = sha2::Sha256::digest(line.as_bytes());
+        format!("{line} {}\n", data_encoding::HEXLOWER.encode(&sum[..8]))
+    });
     state
 }
 

@@ -8,5 +8,6 @@ pub mod matrix;
 pub mod operations;
 pub mod random;
 pub mod record;
+pub mod traces;
 pub mod tree;
 pub mod world;

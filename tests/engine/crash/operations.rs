@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use codeb_signup::disk::{LockFile, RealDisk};
-use codeb_signup::store::credentials::Setting;
+use codeb_signup::disk::{Disk, LockFile, Open, RealDisk};
+use codeb_signup::store::accounts::Decide;
+use codeb_signup::store::rules;
 use codeb_signup::upkeep;
 
 use super::record::{About, Fault, Kind, Recorder};
@@ -28,6 +29,7 @@ pub struct Effect {
     pub user: &'static str,
     pub before: Status,
     pub after: Status,
+    pub changes_ha1: bool,
 }
 
 /// One operation.
@@ -51,22 +53,24 @@ pub struct Run<'a> {
     pub forms: Mutex<Vec<(Form, u16)>>,
 }
 
-const fn effect(user: &'static str, before: Status, after: Status) -> Effect {
-    Effect { user, before, after }
+pub(super) const fn effect(user: &'static str, before: Status, after: Status) -> Effect {
+    Effect { user, before, after, changes_ha1: false }
 }
 
-const NINA: Effect = effect("nina", Status::Absent, Status::Pending);
-const OTTO: Effect = effect("otto", Status::Absent, Status::Pending);
+pub(super) const NINA: Effect = effect("nina", Status::Absent, Status::Pending);
+pub(super) const OTTO: Effect = effect("otto", Status::Absent, Status::Pending);
 const CARL_ACTIVE: Effect = effect("carl", Status::Pending, Status::Enabled);
 const DORA_EXPIRED: Effect = effect("dora", Status::Pending, Status::Absent);
 const DORA_TAKEN: Effect = effect("dora", Status::Pending, Status::Pending);
-const ANNA_DISABLED: Effect = effect("anna", Status::Enabled, Status::Disabled);
-const EMIL_ENABLED: Effect = effect("emil", Status::Disabled, Status::Enabled);
-const BERT_REMOVED: Effect = effect("bert", Status::Enabled, Status::Absent);
+pub(super) const ANNA_DISABLED: Effect = effect("anna", Status::Enabled, Status::Disabled);
+pub(super) const EMIL_ENABLED: Effect = effect("emil", Status::Disabled, Status::Enabled);
+pub(super) const BERT_REMOVED: Effect = effect("bert", Status::Enabled, Status::Absent);
 const CARL_MAILED: Effect = effect("carl", Status::Pending, Status::Pending);
+const ANNA_CHANGED: Effect =
+    Effect { changes_ha1: true, ..effect("anna", Status::Enabled, Status::Enabled) };
 const CARL_REMOVED: Effect = effect("carl", Status::Pending, Status::Absent);
 
-/// Every operation.
+/// What the program does, each kind of change at least once.
 pub const ALL: &[Operation] = &[
     Operation { name: "sign-up", effects: &[NINA], run: |run| run.sign_up("nina", 1), ..PLAIN },
     Operation {
@@ -106,25 +110,25 @@ pub const ALL: &[Operation] = &[
     Operation {
         name: "disable",
         effects: &[ANNA_DISABLED],
-        run: |run| run.set("anna", Setting::Disabled),
+        run: |run| run.set("anna", rules::disable()),
         ..PLAIN
     },
     Operation {
         name: "enable",
         effects: &[EMIL_ENABLED],
-        run: |run| run.set("emil", Setting::Enabled),
+        run: |run| run.set("emil", rules::enable()),
         ..PLAIN
     },
     Operation {
         name: "remove",
         effects: &[BERT_REMOVED],
-        run: |run| run.set("bert", Setting::Removed),
+        run: |run| run.set("bert", rules::remove()),
         ..PLAIN
     },
     Operation {
         name: "remove a pending account",
         effects: &[CARL_REMOVED],
-        run: |run| run.set("carl", Setting::Removed),
+        run: |run| run.set("carl", rules::remove()),
         ..PLAIN
     },
     Operation {
@@ -200,6 +204,12 @@ pub const ALL: &[Operation] = &[
         run: |run| run.sign_up("nina", 1),
     },
     Operation {
+        name: "another HA1",
+        effects: &[ANNA_CHANGED],
+        run: |run| run.acknowledge("anna", run.on(|process| process.change_ha1("anna"))),
+        ..PLAIN
+    },
+    Operation {
         name: "seven changes in one batch",
         effects: &[NINA, OTTO, DORA_TAKEN, CARL_ACTIVE, ANNA_DISABLED, EMIL_ENABLED, BERT_REMOVED],
         run: |run| run.batch(),
@@ -207,7 +217,7 @@ pub const ALL: &[Operation] = &[
     },
 ];
 
-const PLAIN: Operation =
+pub(super) const PLAIN: Operation =
     Operation { name: "", prepare: |_| {}, running: true, effects: &[], run: |_| {} };
 
 impl Run<'_> {
@@ -222,13 +232,13 @@ impl Run<'_> {
         }
     }
 
-    fn acknowledge(&self, user: &str, done: bool) {
+    pub(super) fn acknowledge(&self, user: &str, done: bool) {
         if done {
             self.recorder.acknowledge(user);
         }
     }
 
-    fn sign_up(&self, user: &'static str, client: u8) {
+    pub(super) fn sign_up(&self, user: &'static str, client: u8) {
         self.on(|process| self.sign_up_at(process, user, client));
     }
 
@@ -239,7 +249,7 @@ impl Run<'_> {
         self.acknowledge(user, status == 200);
     }
 
-    fn sign_up_failing(&self, only: fn(&About<'_>) -> bool) {
+    pub(super) fn sign_up_failing(&self, only: fn(&About<'_>) -> bool) {
         let errno = nix::errno::Errno::EIO as i32;
         self.recorder.fail(Some(Fault { at: 0, lasting: false, errno, only }));
         self.sign_up("nina", 1);
@@ -250,8 +260,28 @@ impl Run<'_> {
         self.acknowledge("carl", self.on(|process| process.activate(&token)) == 200);
     }
 
-    fn set(&self, user: &str, to: Setting) {
-        self.acknowledge(user, self.on(|process| process.set(user, to)));
+    pub(super) fn set(&self, user: &str, decide: Decide) {
+        self.acknowledge(user, self.on(|process| process.set(user, decide)));
+    }
+
+    /// What a careful operator does: under the lock, a whole new file by rename, with more at its
+    /// beginning.
+    pub(super) fn edit(&self, more: &str) {
+        let lock = LockFile::new(&self.root.join("state/credentials.lock"), 0o600);
+        let (mut lock, disk) = (lock, self.recorder);
+        let held = lock.lock(&RealDisk).unwrap();
+        let path = self.root.join("state/credentials");
+        let beside = self.root.join("state/edited");
+        let text = more.to_owned() + &fs::read_to_string(&path).unwrap();
+        let edit = || {
+            let file = disk.open(&beside, Open::Create(0o600))?;
+            file.write_at(text.as_bytes(), 0)?;
+            file.sync()?;
+            disk.rename(&beside, &path)?;
+            disk.sync_dir(&self.root.join("state"))
+        };
+        edit().unwrap();
+        drop(held);
     }
 
     /// Everything at once while somebody else holds the lock.
@@ -269,9 +299,9 @@ impl Run<'_> {
                 });
             }
             scope.spawn(|| self.activate_carl());
-            scope.spawn(|| self.set("anna", Setting::Disabled));
-            scope.spawn(|| self.set("emil", Setting::Enabled));
-            scope.spawn(|| self.set("bert", Setting::Removed));
+            scope.spawn(|| self.set("anna", rules::disable()));
+            scope.spawn(|| self.set("emil", rules::enable()));
+            scope.spawn(|| self.set("bert", rules::remove()));
             let started = Instant::now();
             let staged = || fs::read_dir(self.root.join("state/staging")).unwrap().count();
             while staged() + refused.load(Ordering::SeqCst) < 3

@@ -7,20 +7,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::Utc;
-use codeb_signup::account::Username;
+use codeb_signup::account::{Account, Username};
 use codeb_signup::config::{self, Config};
 use codeb_signup::disk::Disk;
 use codeb_signup::error::Fault;
 use codeb_signup::http::{Body, Handler, Params, Request, Response};
 use codeb_signup::route::Router;
-use codeb_signup::secret::Token;
-use codeb_signup::store::credentials::{Outcome, Setting};
+use codeb_signup::secret::{Ha1, Token};
+use codeb_signup::store::accounts::{Decide, Decision, Key, Standing, Updated};
+use codeb_signup::store::rules;
 use codeb_signup::tenant::Tenant;
 use codeb_signup::upkeep;
 
 pub const HOST: &str = "accounts.example";
 pub const REALM: &str = "members.example";
 pub const HA1: &str = "0123456789abcdef0123456789abcdef";
+/// What an account's HA1 becomes where its password changes.
+pub const NEW_HA1: &str = "fedcba9876543210fedcba9876543210";
 
 /// The configuration of a tenant whose directories are below `root`.
 pub fn config(root: &Path) -> Config {
@@ -180,15 +183,28 @@ impl Process {
     }
 
     /// What an operator says; whether it was done.
-    pub fn set(&self, user: &str, to: Setting) -> bool {
-        let user = Username::parse(user).unwrap();
-        matches!(self.tenant().credentials.set(&user, to), Ok(Outcome::Done(_)))
+    pub fn set(&self, user: &str, decide: Decide) -> bool {
+        let key = Key::User(Username::parse(user).unwrap());
+        let updated = self.tenant().accounts.update(key, decide);
+        matches!(updated, Ok(Updated::Put(_) | Updated::Removed(_)))
+    }
+
+    /// Gives an account another HA1; whether it was done.
+    pub fn change_ha1(&self, user: &str) -> bool {
+        self.set(
+            user,
+            Box::new(|standing| match standing {
+                Standing::Is(account) => {
+                    Decision::Put(Account { ha1: Ha1::parse(NEW_HA1).unwrap(), ..account.clone() })
+                }
+                _ => Decision::Leave,
+            }),
+        )
     }
 
     /// Expires an account; whether it was done.
     pub fn expire(&self, user: &str) -> bool {
-        let user = Username::parse(user).unwrap();
-        matches!(self.tenant().credentials.expire(&user, Utc::now()), Ok(Outcome::Done(_)))
+        self.set(user, rules::expire(Utc::now()))
     }
 
     /// Sweeps as the service does.

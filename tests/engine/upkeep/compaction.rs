@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use chrono::Utc;
-use codeb_signup::store::credentials::{Outcome, Setting};
+use codeb_signup::store::rules;
 use codeb_signup::upkeep;
 
-use super::site::{Site, create, line, name};
+use super::site::{Site, activate, create, line, set};
 use super::start_child;
 
 /// Compactions that go on beside the sign-ups.
@@ -61,12 +61,11 @@ fn a_compaction_among_sign_ups_loses_nothing_in_threads_and_processes() {
                     let token = create(tenant, &user, now).unwrap();
                     acknowledged.lock().unwrap().insert(user.clone(), '1');
                     if n % 3 > 0 {
-                        assert!(tenant.credentials.activate(token, now).unwrap().is_some());
+                        assert!(activate(tenant, token, now).is_some());
                         acknowledged.lock().unwrap().insert(user.clone(), '0');
                     }
                     if n % 3 > 1 {
-                        let set = tenant.credentials.set(&name(&user), Setting::Removed);
-                        assert!(matches!(set.unwrap(), Outcome::Done(_)));
+                        assert!(set(tenant, &user, rules::remove()));
                         acknowledged.lock().unwrap().remove(&user);
                     }
                 }
@@ -78,7 +77,7 @@ fn a_compaction_among_sign_ups_loses_nothing_in_threads_and_processes() {
             reports.extend(upkeep::compact(&other).unwrap());
             // Some accounts of the beginning go, so that old segments change as well.
             let n = reports.len();
-            other.credentials.set(&name(&format!("kept{}", n * 3)), Setting::Removed).unwrap();
+            set(&other, &format!("kept{}", n * 3), rules::remove());
             wanted.remove(&format!("kept{}", n * 3));
         }
         stop.store(true, Ordering::Relaxed);
@@ -143,14 +142,14 @@ fn a_compaction_that_is_killed_at_any_moment_leaves_the_accounts_right() {
     for n in 0..30 {
         // Something to drop, at the beginning of the file and at its end.
         for user in [format!("kept{n}"), format!("kept{}", 5999 - n)] {
-            tenant.credentials.set(&name(&user), Setting::Removed).unwrap();
+            set(&tenant, &user, rules::remove());
             wanted.remove(&user);
         }
         let inode = fs::metadata(site.credentials()).unwrap().ino();
         let mut compact = site.program("compact").stdout(Stdio::null()).spawn().unwrap();
         let user = format!("new{n}");
         let token = create(&tenant, &user, Utc::now()).unwrap();
-        tenant.credentials.activate(token, Utc::now()).unwrap().unwrap();
+        activate(&tenant, token, Utc::now()).unwrap();
         wanted.insert(user, '0');
         // Not a wait for anything: the moment of the kill.
         std::thread::sleep(whole.mul_f64(rand::random::<f64>() * 1.2));
@@ -162,7 +161,7 @@ fn a_compaction_that_is_killed_at_any_moment_leaves_the_accounts_right() {
     }
     println!("30 kills within {whole:?}; {replaced} times the file had been replaced by then");
     let report = upkeep::sweep(&tenant, Utc::now()).unwrap().unwrap();
-    assert!(report.faults.is_empty() && !report.views_made);
+    assert!(report.faults.is_empty() && !report.views_rebuilt);
     assert!(!site.names_in("state").iter().any(|name| name.ends_with(".compact")));
     upkeep::compact(&tenant).unwrap();
     assert_eq!((site.accounts(), site.comments()), (wanted, comments));

@@ -8,12 +8,13 @@ use std::process::Command;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use codeb_signup::account::{DisplayName, Email, Realm, Role, Username};
+use codeb_signup::account::{Account, Attributes, Purpose, Status, Username, timestamp};
 use codeb_signup::config;
 use codeb_signup::route::Router;
 use codeb_signup::secret::{Ha1, Token, TokenId};
-use codeb_signup::store::credentials::{NewAccount, NotMade};
-use codeb_signup::store::pickup::Staged;
+use codeb_signup::store::accounts::{Decide, Key, Standing, Updated};
+use codeb_signup::store::outbox::Staged;
+use codeb_signup::store::rules;
 use codeb_signup::tenant::Tenant;
 use lettre::Message;
 
@@ -118,7 +119,7 @@ pub fn tenant_in(dir: &Path) -> Arc<Tenant> {
     let config = config::load(&dir.join("config.toml")).unwrap();
     let tenants = Router::open(&config).unwrap().tenants();
     let tenant = tenants.into_iter().next().unwrap();
-    tenant.credentials.open().unwrap();
+    tenant.accounts.open().unwrap();
     tenant
 }
 
@@ -131,8 +132,9 @@ pub fn line(user: &str, disabled: char) -> String {
     format!("{user}:{REALM}:{HA1}:{disabled}:guest:name=N\n")
 }
 
-/// Makes a pending account that can be activated for seven days from `now` on.
-pub fn create(tenant: &Tenant, user: &str, now: DateTime<Utc>) -> Result<TokenId, NotMade> {
+/// Makes a pending account that can be activated for seven days from `now` on; `None` where the name
+/// is taken.
+pub fn create(tenant: &Tenant, user: &str, now: DateTime<Utc>) -> Option<TokenId> {
     create_with(tenant, user, now, Token::random().unwrap().id())
 }
 
@@ -141,20 +143,45 @@ pub fn create_with(
     user: &str,
     now: DateTime<Utc>,
     token: TokenId,
-) -> Result<TokenId, NotMade> {
-    let account = NewAccount {
-        user: &name(user),
-        realm: &Realm::parse(REALM).unwrap(),
-        ha1: &Ha1::parse(HA1).unwrap(),
-        role: &Role::parse("guest").unwrap(),
-        name: &DisplayName::parse("N").unwrap(),
-        email: &Email::parse("n@b.example").unwrap(),
-        created: now,
-        expires: now + TimeDelta::days(7),
-        token,
-        language: "en",
-    };
-    tenant.credentials.create(&account, ()).map(|()| token)
+) -> Option<TokenId> {
+    let account = account(user, now, token);
+    let made = tenant.accounts.update(Key::User(name(user)), rules::create(account, now)).unwrap();
+    matches!(made, Updated::Put(_)).then_some(token)
+}
+
+/// A pending account of these tests.
+pub fn account(user: &str, now: DateTime<Utc>, token: TokenId) -> Account {
+    let attributes = Attributes::default().with(&[
+        ("name", Some("N")),
+        ("email", Some("n@b.example")),
+        ("created", Some(&timestamp(now))),
+        ("expires", Some(&timestamp(now + TimeDelta::days(7)))),
+        ("activation", Some(&token.hex())),
+        ("lang", Some("en")),
+    ]);
+    Account {
+        user: name(user),
+        realm: REALM.into(),
+        ha1: Ha1::parse(HA1).unwrap(),
+        status: Status::Pending,
+        role: "guest".into(),
+        attributes,
+    }
+}
+
+/// Activates an account; its name.
+pub fn activate(tenant: &Tenant, token: TokenId, now: DateTime<Utc>) -> Option<String> {
+    let key = Key::Token(Purpose::Activation, token);
+    match tenant.accounts.update(key, rules::activate(token, now)).unwrap() {
+        Updated::Put(Standing::Is(account)) => Some(account.user.to_string()),
+        _ => None,
+    }
+}
+
+/// What an operator does to an account; whether there is one.
+pub fn set(tenant: &Tenant, user: &str, decide: Decide) -> bool {
+    let updated = tenant.accounts.update(Key::User(name(user)), decide).unwrap();
+    !matches!(updated, Updated::Left(_))
 }
 
 /// A staged mail of this token, its lock held.
@@ -164,5 +191,5 @@ pub fn stage(tenant: &Tenant, token: TokenId) -> Staged {
         .to("n@b.example".parse().unwrap())
         .body(String::from("link"))
         .unwrap();
-    tenant.pickup.stage(&message, token).unwrap()
+    tenant.outbox.stage(&message, token).unwrap()
 }

@@ -131,6 +131,7 @@ pub fn assert_files(dir: &Path, user_made: &dyn Fn(&str) -> bool) {
         let ours = [
             "credentials",
             "credentials.lock",
+            "credentials.block",
             "credentials.journal",
             "htdigest",
             "spool",

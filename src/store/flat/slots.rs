@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use crate::disk::{self, Disk, Handle, Locked, Open, Stat};
 use crate::error::Fault;
+use crate::store::claims::Claim;
 
 /// Size of a bucket and of the header: a page, so that a slot never spans two.
 const PAGE: usize = 4096;
@@ -35,7 +36,7 @@ const PAGES_AT_ONCE: usize = 64;
 const UNCERTAIN: Duration = Duration::from_secs(1);
 /// Begins the header; a salt of 16 bytes follows.
 const MAGIC: [u8; 16] = *b"codeb-claims 1\n\0";
-/// How far beyond the longest life of a claim an expiry may lie before it counts as rubbish: a
+/// How far beyond the longest life of a claim an expiry may lie before it is implausible: a
 /// clock that was stepped back by a day must not free what is held.
 const CLOCK_STEP: Duration = Duration::from_secs(25 * 3600);
 
@@ -52,7 +53,7 @@ pub struct Slots {
     synced: bool,
     open: Mutex<Option<Opened>>,
     /// Claims that could not be given back yet.
-    owed: Mutex<Vec<Return>>,
+    pending_releases: Mutex<Vec<Release>>,
 }
 
 /// A file that was opened, and what it is; while it is open, its inode number does not come back.
@@ -96,7 +97,7 @@ impl Slot {
 pub struct Bucket {
     slots: Vec<Slot>,
     now: u64,
-    rubbish: u64,
+    implausible_after: u64,
     offset: u64,
     locked: Locked,
     synced: bool,
@@ -122,7 +123,7 @@ impl Bucket {
     }
 
     fn is_live(&self, slot: &Slot) -> bool {
-        slot.id != 0 && self.now < slot.until && slot.until < self.rubbish
+        slot.id != 0 && self.now < slot.until && slot.until < self.implausible_after
     }
 }
 
@@ -141,13 +142,8 @@ impl Slots {
         wait: Duration,
         synced: bool,
     ) -> Self {
-        let (open, owed) = Default::default();
-        Self { disk, path: path.to_owned(), longest_life, wait, synced, open, owed }
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
+        let (open, pending_releases) = Default::default();
+        Self { disk, path: path.to_owned(), longest_life, wait, synced, open, pending_releases }
     }
 
     /// A fault about this file.
@@ -167,8 +163,8 @@ impl Slots {
     }
 
     /// Calls `change` with the bucket that `key` falls into, and with the key's id, while the file
-    /// is locked. `now` is in milliseconds since 1970. What is owed since a fault is given back
-    /// first.
+    /// is locked. `now` is in milliseconds since 1970. What could not be given back
+    /// before is given back first.
     pub fn with<T>(
         &self,
         key: &[u8],
@@ -176,17 +172,37 @@ impl Slots {
         change: impl FnOnce(&mut Bucket, u64) -> io::Result<T>,
     ) -> io::Result<T> {
         loop {
-            let Some(owed) = self.owed().pop() else { break };
-            if let Err(error) = owed.give_back(self) {
-                self.owed().push(owed);
+            let Some(pending) = self.pending_releases().pop() else { break };
+            if let Err(error) = pending.release(self) {
+                self.pending_releases().push(pending);
                 return Err(error);
             }
         }
         self.change(key, now, change)
     }
 
-    fn owed(&self) -> MutexGuard<'_, Vec<Return>> {
-        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Holds `held`, which stands at `number` in the bucket of `key`; given back it becomes
+    /// `given_back`, or free. Where that fails, the next claim in this process tries again first.
+    pub fn claim(
+        self: &Arc<Self>,
+        key: &[u8],
+        number: usize,
+        held: Slot,
+        given_back: Option<Slot>,
+    ) -> Claim {
+        let (slots, key) = (self.clone(), key.to_vec());
+        Claim::new(move || {
+            let release = Release { key, number, held, given_back };
+            if let Err(cause) = release.release(&slots) {
+                slots.pending_releases().push(release);
+                let fault = slots.fault("give a claim back in", cause);
+                crate::log::event(crate::log::Level::Error, "spool").field("fault", fault).emit();
+            }
+        })
+    }
+
+    fn pending_releases(&self) -> MutexGuard<'_, Vec<Release>> {
+        self.pending_releases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change<T>(
@@ -208,8 +224,10 @@ impl Slots {
         locked.handle().read_at(&mut page, offset)?;
         let slots = page.chunks_exact(SLOT).map(Slot::decode).collect();
         let life = self.longest_life + CLOCK_STEP;
-        let rubbish = now.saturating_add(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
-        let mut bucket = Bucket { slots, now, rubbish, offset, locked, synced: self.synced };
+        let implausible_after =
+            now.saturating_add(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
+        let mut bucket =
+            Bucket { slots, now, implausible_after, offset, locked, synced: self.synced };
         change(&mut bucket, id)
     }
 
@@ -303,18 +321,9 @@ fn id_of(salt: &[u8; 16], key: &[u8]) -> u64 {
     id.max(1)
 }
 
-/// A slot that is held for an attempt: kept when the account was made, given back when dropped.
-/// Drop it only once the account is known to be gone.
-#[derive(Debug)]
-pub struct Claim {
-    slots: Arc<Slots>,
-    /// `None` once it is kept.
-    due: Option<Return>,
-}
-
 /// How a claim is given back.
 #[derive(Debug)]
-struct Return {
+struct Release {
     key: Vec<u8>,
     number: usize,
     held: Slot,
@@ -322,28 +331,8 @@ struct Return {
     given_back: Option<Slot>,
 }
 
-impl Claim {
-    /// Holds `held`, which stands at `number` in the bucket of `key`; given back it becomes
-    /// `given_back`, or free.
-    pub fn new(
-        slots: &Arc<Slots>,
-        key: &[u8],
-        number: usize,
-        held: Slot,
-        given_back: Option<Slot>,
-    ) -> Self {
-        let due = Return { key: key.to_vec(), number, held, given_back };
-        Self { slots: slots.clone(), due: Some(due) }
-    }
-
-    /// The account was made: the slot stays held until it expires.
-    pub fn keep(mut self) {
-        self.due = None;
-    }
-}
-
-impl Return {
-    fn give_back(&self, slots: &Slots) -> io::Result<()> {
+impl Release {
+    fn release(&self, slots: &Slots) -> io::Result<()> {
         // A time at which every slot is live: what was written must be found again.
         slots.change(&self.key, 0, |bucket, _| {
             let Some(&slot) = bucket.slots.get(self.number) else { return Ok(()) };
@@ -355,18 +344,6 @@ impl Return {
             let slot = self.given_back.map_or(empty, |slot| Slot { uses, ..slot });
             bucket.put(self.number, slot)
         })
-    }
-}
-
-impl Drop for Claim {
-    /// Gives the slot back. Where that fails, the next claim in this process tries again first.
-    fn drop(&mut self) {
-        let Some(due) = self.due.take() else { return };
-        if let Err(cause) = due.give_back(&self.slots) {
-            self.slots.owed().push(due);
-            let fault = self.slots.fault("give a claim back in", cause);
-            crate::log::event(crate::log::Level::Error, "spool").field("fault", fault).emit();
-        }
     }
 }
 
@@ -408,8 +385,8 @@ mod tests {
         let (one, dir) = slots("emptied");
         let id = |slots: &Slots| slots.with(b"client", 1, |_, id| Ok(id)).unwrap();
         let before = id(&one);
-        std::fs::write(one.path(), "").unwrap();
-        let later = Slots::new(Arc::new(RealDisk), one.path(), WAIT, WAIT, false);
+        std::fs::write(dir.join("rate"), "").unwrap();
+        let later = Slots::new(Arc::new(RealDisk), &dir.join("rate"), WAIT, WAIT, false);
         assert_eq!(id(&later), id(&one));
         assert_ne!(id(&one), before, "its salt went with the rest");
         std::fs::remove_dir_all(dir).unwrap();

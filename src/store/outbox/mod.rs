@@ -8,6 +8,8 @@
 //! The lock on a staged file is held for as long as its request runs; the sweep takes only files
 //! whose lock is free.
 
+mod group_sync;
+
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lettre::{FileTransport, Message, Transport};
 
-use super::group_sync::GroupSync;
+use self::group_sync::GroupSync;
 use crate::disk::{Disk, Handle, Open, Stat};
 use crate::error::Fault;
 use crate::secret::TokenId;
@@ -31,7 +33,7 @@ const MAIL: &str = "eml";
 
 /// The staging and the pickup directory of one tenant.
 #[derive(Debug)]
-pub struct Pickup {
+pub struct Outbox {
     disk: Arc<dyn Disk>,
     staging: PathBuf,
     pickup: PathBuf,
@@ -43,7 +45,7 @@ pub struct Pickup {
 /// A whole, durable mail in the staging directory; dropping it deletes it.
 #[derive(Debug)]
 pub struct Staged {
-    pickup: Arc<Pickup>,
+    outbox: Arc<Outbox>,
     name: String,
     /// Open for its lock, which ends with it.
     _locked: Arc<dyn Handle>,
@@ -59,7 +61,7 @@ pub enum NotSwept {
     Failed(Fault),
 }
 
-impl Pickup {
+impl Outbox {
     /// Mails are written to `staging` and appear in `pickup`, for `group` to read.
     pub fn new(disk: Arc<dyn Disk>, staging: &Path, pickup: &Path, group: Option<u32>) -> Self {
         Self {
@@ -94,7 +96,7 @@ impl Pickup {
         let path = self.staging.join(&written);
         let locked = self.disk.open(&path, Open::Write)?;
         let mut staged =
-            Staged { pickup: self.clone(), name: written, _locked: locked.clone(), done: false };
+            Staged { outbox: self.clone(), name: written, _locked: locked.clone(), done: false };
         if !locked.try_lock()? {
             return Err(io::ErrorKind::ResourceBusy.into());
         }
@@ -179,7 +181,7 @@ impl Pickup {
         // Whoever held the lock may have renamed the file away before it let go.
         match self.disk.stat(path) {
             Ok(stat) if stat.same_file(&locked.stat()?) => {
-                Ok(Some(Staged { pickup: self.clone(), name, _locked: locked, done: false }))
+                Ok(Some(Staged { outbox: self.clone(), name, _locked: locked, done: false }))
             }
             _ => Ok(None),
         }
@@ -198,26 +200,26 @@ impl Staged {
     /// Moves the mail to the pickup directory, durably (state S3). On an error `self` comes back
     /// with the fault: [`Staged::is_here`] tells whether the mail does too.
     pub fn release(mut self) -> Result<(), Box<(Fault, Self)>> {
-        let pickup = self.pickup.clone();
-        let (from, to) = (pickup.staging.join(&self.name), pickup.pickup.join(&self.name));
-        if let Err(cause) = pickup.disk.rename(&from, &to) {
-            return Err(Box::new((Fault::new("move a mail to", &pickup.pickup, cause), self)));
+        let outbox = self.outbox.clone();
+        let (from, to) = (outbox.staging.join(&self.name), outbox.pickup.join(&self.name));
+        if let Err(cause) = outbox.disk.rename(&from, &to) {
+            return Err(Box::new((Fault::new("move a mail to", &outbox.pickup, cause), self)));
         }
-        let Err(cause) = pickup.pickup_sync.sync() else {
+        let Err(cause) = outbox.pickup_sync.sync() else {
             self.done = true;
             return Ok(());
         };
-        match pickup.disk.rename(&to, &from) {
+        match outbox.disk.rename(&to, &from) {
             // The SMTP service was faster: the mail is on its way.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.done = true;
                 return Ok(());
             }
             // The account goes next, and a power cut must not leave its mail without it.
-            Ok(()) => drop(pickup.pickup_sync.sync()),
+            Ok(()) => drop(outbox.pickup_sync.sync()),
             Err(_) => self.done = true,
         }
-        Err(Box::new((Fault::new("make a mail durable in", &pickup.pickup, cause), self)))
+        Err(Box::new((Fault::new("make a mail durable in", &outbox.pickup, cause), self)))
     }
 
     /// Whether the mail is in the staging directory; otherwise it is in the pickup directory and
@@ -238,8 +240,8 @@ impl Drop for Staged {
         if self.done {
             return;
         }
-        let path = self.pickup.staging.join(&self.name);
-        if let Err(cause) = ignore_missing(self.pickup.disk.unlink(&path)) {
+        let path = self.outbox.staging.join(&self.name);
+        if let Err(cause) = ignore_missing(self.outbox.disk.unlink(&path)) {
             let fault = Fault::new("delete a staged mail", &path, cause);
             crate::log::event(crate::log::Level::Error, "mail").field("fault", fault).emit();
         }

@@ -11,10 +11,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::line::Account;
-use super::{dead, scan};
+use crate::account::Account;
 use crate::disk::{self, Disk, Handle, Open};
 use crate::error::Fault;
+use crate::store::flat::line::Record;
+use crate::store::flat::{dead, scan};
 
 /// Mode of a view: its group is the web server's.
 const MODE: u32 = 0o640;
@@ -31,8 +32,13 @@ pub struct View {
 }
 
 /// The line of an account, LF included.
-pub fn line_of(account: &Account<'_>) -> String {
-    format!("{}:{}:{}\n", account.user, account.realm, account.ha1.to_ascii_lowercase())
+pub fn line_of(account: &Account) -> String {
+    format!("{}:{}:{}\n", account.user, account.realm, account.ha1.reveal())
+}
+
+/// The line of a record of the credentials file, which may have been written by an operator.
+pub fn line_of_record(record: &Record<'_>) -> String {
+    format!("{}:{}:{}\n", record.user, record.realm, record.ha1.to_ascii_lowercase())
 }
 
 /// A sum over lines that does not depend on their order.
@@ -47,6 +53,18 @@ impl Sum {
         self.0 = self.0.wrapping_add(hasher.finish());
         self.1 += 1;
     }
+}
+
+/// The sum of a view's lines that are not dead.
+pub fn sum_of(view: &dyn Handle) -> io::Result<Sum> {
+    let mut sum = Sum::default();
+    scan::lines(view, 0, |_, line| {
+        if !dead::is_dead_in_view(line) {
+            sum.add(line);
+        }
+        Ok(true)
+    })?;
+    Ok(sum)
 }
 
 impl View {
@@ -83,19 +101,19 @@ impl View {
         }
         let written = handle.write_at(lines, end).and_then(|()| handle.sync());
         if written.is_err() {
-            // A sync that fails here as well leaves a line too many in memory alone; the journal
-            // still names the account, and the next holder looks at it.
+            // A sync that fails here as well leaves a line too many in memory alone; the block
+            // stays dirty, and the next holder looks at the view.
             let _ = handle.set_len(end).and_then(|()| handle.sync());
         }
         written
     }
 
     /// Takes the lines of `users` out, durably; whether there were any.
-    pub fn blank(&mut self, users: &HashSet<&str>) -> Result<bool, Fault> {
-        self.try_blank(users).map_err(|cause| self.fault("take accounts out of", cause))
+    pub fn kill(&mut self, users: &HashSet<String>) -> Result<bool, Fault> {
+        self.try_kill(users).map_err(|cause| self.fault("take accounts out of", cause))
     }
 
-    fn try_blank(&mut self, users: &HashSet<&str>) -> io::Result<bool> {
+    fn try_kill(&mut self, users: &HashSet<String>) -> io::Result<bool> {
         let handle = self.open()?;
         let mut gone = Vec::new();
         scan::lines(handle.as_ref(), 0, |offset, line| {
@@ -119,34 +137,10 @@ impl View {
         Ok(true)
     }
 
-    /// The lines of `user`, LF included.
-    pub fn lines_of(&mut self, user: &str) -> Result<Vec<String>, Fault> {
-        let mut found = Vec::new();
-        let read = self.open().and_then(|handle| {
-            scan::lines(handle.as_ref(), 0, |_, line| {
-                if name_of(line) == Some(user) {
-                    found.push(format!("{}\n", String::from_utf8_lossy(line)));
-                }
-                Ok(true)
-            })
-        });
-        read.map_err(|cause| self.fault("read", cause))?;
-        Ok(found)
-    }
-
     /// The sum of its lines that are not dead.
     pub fn sum(&mut self) -> Result<Sum, Fault> {
-        let mut sum = Sum::default();
-        let read = self.open().and_then(|handle| {
-            scan::lines(handle.as_ref(), 0, |_, line| {
-                if !dead::is_dead_in_view(line) {
-                    sum.add(line);
-                }
-                Ok(true)
-            })
-        });
-        read.map_err(|cause| self.fault("read", cause))?;
-        Ok(sum)
+        let sum = self.open().and_then(|handle| sum_of(handle.as_ref()));
+        sum.map_err(|cause| self.fault("read", cause))
     }
 
     /// The file, and where its last whole line ends.
@@ -174,41 +168,31 @@ impl View {
         disk::unlink_if_there(self.disk.as_ref(), &beside(&self.path))
     }
 
-    /// Makes it anew: `feed` hands over every line. Written beside it, synced, renamed over it.
-    pub fn rebuild(
-        &mut self,
-        feed: impl FnOnce(&mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()>,
-    ) -> Result<(), Fault> {
-        self.try_rebuild(feed).map_err(|cause| self.fault("make anew", cause))
+    /// Begins to make it anew, beside it.
+    pub fn rebuild(&self) -> Result<Draft, Fault> {
+        let make = || {
+            let handle = self.disk.open(&beside(&self.path), Open::Create(MODE))?;
+            handle.set_len(0)?;
+            handle.set_mode(MODE)?;
+            if let Some(gid) = self.group {
+                handle.set_group(gid)?;
+            }
+            Ok(Draft { handle, buffer: Vec::new(), end: 0 })
+        };
+        make().map_err(|cause| self.fault("rebuild", cause))
     }
 
-    fn try_rebuild(
-        &mut self,
-        feed: impl FnOnce(&mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let beside = beside(&self.path);
-        let handle = self.disk.open(&beside, Open::Create(MODE))?;
-        handle.set_len(0)?;
-        handle.set_mode(MODE)?;
-        if let Some(gid) = self.group {
-            handle.set_group(gid)?;
-        }
-        let (mut buffer, mut end) = (Vec::new(), 0);
-        let mut flush = |buffer: &mut Vec<u8>| {
-            handle.write_at(buffer, end)?;
-            end += buffer.len() as u64;
-            buffer.clear();
-            io::Result::Ok(())
+    /// Puts what was made anew in its place, durably.
+    pub fn put_in_place(&mut self, mut draft: Draft) -> Result<(), Fault> {
+        let mut put = || {
+            draft.flush()?;
+            draft.handle.sync()?;
+            self.disk.rename(&beside(&self.path), &self.path)?;
+            self.path.parent().map_or(Ok(()), |state| self.disk.sync_dir(state))
         };
-        feed(&mut |line| {
-            buffer.extend_from_slice(line.as_bytes());
-            if buffer.len() >= CHUNK { flush(&mut buffer) } else { Ok(()) }
-        })?;
-        flush(&mut buffer)?;
-        handle.sync()?;
-        self.disk.rename(&beside, &self.path)?;
+        let put = put().map_err(|cause| Fault::new("rebuild", &self.path, cause));
         self.opened = None;
-        self.path.parent().map_or(Ok(()), |state| self.disk.sync_dir(state))
+        put
     }
 
     /// The file, opened anew where the path stands for another one by now.
@@ -226,6 +210,29 @@ impl View {
 
     fn fault(&self, doing: &'static str, cause: io::Error) -> Fault {
         Fault::new(doing, &self.path, cause)
+    }
+}
+
+/// A view on its way.
+#[derive(Debug)]
+pub struct Draft {
+    handle: Arc<dyn Handle>,
+    buffer: Vec<u8>,
+    end: u64,
+}
+
+impl Draft {
+    /// Adds a line, LF included.
+    pub fn add(&mut self, line: &str) -> io::Result<()> {
+        self.buffer.extend_from_slice(line.as_bytes());
+        if self.buffer.len() >= CHUNK { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.handle.write_at(&self.buffer, self.end)?;
+        self.end += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
     }
 }
 

@@ -1,13 +1,5 @@
-//! What an account is made of. Every type here is parsed once, at the edge; whoever holds one
-//! holds a value that keeps the contract's rule for that field.
-//!
-//! | type | rule |
-//! |---|---|
-//! | [`Username`] | `[a-z0-9_.-]{1,64}`, never `.` or `..` |
-//! | [`DisplayName`] | 1–120 Unicode scalar values, no control characters, no bidi overrides |
-//! | [`Email`] | one plain `local@domain`, at most 254 bytes, the domain in its A-label form |
-//! | [`Realm`] | 1–64 printable ASCII characters without `:`, `"` and `\`, not `#` alone |
-//! | [`Role`] | `[a-z0-9_-]{1,32}` |
+//! The fields of an account. Whoever holds a value of one of these types holds one that keeps the
+//! contract's rule for that field; see the table in [`super`].
 
 use std::fmt;
 

@@ -1,9 +1,10 @@
 //! A file without its dead space: copied while requests go on, put in place under the lock.
 //!
-//! Dropped are dead lines (see `dead`); every other comment is kept. The copy is made in segments of whole lines and synced. Under the lock, which keeps
-//! everybody from writing, each segment is compared with what the file says by then: one that
-//! changed (an account was enabled, or removed) is filtered again and filled up to its old length
-//! with dead lines. What was appended follows; then the copy is synced and renamed over the file.
+//! Dropped are the lines that `is_dead` names (what a removed account leaves); every other one is
+//! kept. The copy is made in segments of whole lines and synced. Under the lock, which keeps everybody
+//! from writing, each segment is compared with what the file says by then: one that changed (an
+//! account was enabled, or removed) is filtered again and filled up to its old length with dead
+//! lines. What was appended follows; then the copy is synced and renamed over the file.
 //!
 //! The pause under the lock is the time to read the file twice from memory and to sync what changed.
 //! On disk beside the file: `NAME.compact`, locked by the process that writes it; what a killed one
@@ -11,30 +12,18 @@
 
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use super::dead;
 use crate::disk::{self, Disk, Handle, Open};
+use crate::store::accounts::Compacted;
 
 /// Bytes of a segment, unless one line is longer.
 const SEGMENT: usize = 256 * 1024;
 /// The copy is synced whenever this much was written: a filesystem that is given hundreds of
 /// megabytes at once lets everybody's syncs wait for them.
 const SYNC_EVERY: u64 = 8 * 1024 * 1024;
-
-/// What compacting a file came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Compacted {
-    /// The file.
-    pub path: PathBuf,
-    /// Its length before, in bytes.
-    pub before: u64,
-    /// Its length after.
-    pub after: u64,
-    /// How long the lock was held for it; zero where nothing was to be dropped.
-    pub pause: Duration,
-}
 
 /// The copy of a file, on its way. Dropping it before it was put in place deletes it.
 #[derive(Debug)]
@@ -45,7 +34,8 @@ pub struct Draft {
     source: Arc<dyn Handle>,
     copy: Arc<dyn Handle>,
     segments: Vec<Segment>,
-    placed: OnceLock<Compacted>,
+    is_dead: fn(&[u8]) -> bool,
+    placed: bool,
 }
 
 /// Lines of the file, and what of them is in the copy.
@@ -59,15 +49,15 @@ struct Segment {
 
 impl Draft {
     /// Copies the file at `path` beside it, as far as it consists of whole lines. Needs no lock.
-    pub fn copy(disk: &Arc<dyn Disk>, path: &Path) -> io::Result<Self> {
+    pub fn copy(disk: &Arc<dyn Disk>, path: &Path, is_dead: fn(&[u8]) -> bool) -> io::Result<Self> {
         let source = disk.open(path, Open::Read)?;
         let len = source.stat()?.len;
         let end = super::scan::whole_lines_end(source.as_ref(), len)?;
         let beside = beside(path);
         let copy = own(disk.as_ref(), &beside)?;
         let (disk, path) = (disk.clone(), path.to_owned());
-        let (segments, placed) = (Vec::new(), OnceLock::new());
-        let mut draft = Self { disk, path, beside, source, copy, segments, placed };
+        let (segments, placed) = (Vec::new(), false);
+        let mut draft = Self { disk, path, beside, source, copy, segments, is_dead, placed };
         draft.copy.set_len(0)?;
         draft.take_on_rights()?;
         draft.copy_segments(end)?;
@@ -80,18 +70,13 @@ impl Draft {
     }
 
     /// Whether the copy lacks nothing that the file has.
-    pub fn is_in_vain(&self) -> bool {
+    pub fn drops_nothing(&self) -> bool {
         self.segments.iter().all(|segment| segment.copied == segment.length)
     }
 
     /// The length of the copy before the rest is carried over, in bytes.
     pub fn len(&self) -> u64 {
         self.segments.last().map_or(0, |last| last.copied_to + last.copied as u64)
-    }
-
-    /// What came of it, once it was put in place.
-    pub fn outcome(&self) -> Option<&Compacted> {
-        self.placed.get()
     }
 
     fn copied_end(&self) -> u64 {
@@ -115,7 +100,7 @@ impl Draft {
         while self.copied_end() < end {
             let (from, copied_to) = (self.copied_end(), self.len());
             let lines = read_lines(self.source.as_ref(), from, end)?;
-            let kept = living(&lines);
+            let kept = self.kept(&lines);
             self.copy.write_at(&kept, copied_to)?;
             self.segments.push(Segment {
                 from,
@@ -132,31 +117,48 @@ impl Draft {
     }
 
     /// Carries over what changed in `source` since, whose whole lines reach to `end`, and puts the
-    /// copy in the file's place, durably. `false` where `source` is another file, or lines moved in
-    /// it: then the copy is of no use. The lock must be held.
-    pub fn put_in_place(&self, source: &Arc<dyn Handle>, end: u64) -> io::Result<bool> {
+    /// copy in the file's place, durably; returns it. `None` where `source` is another file, or lines
+    /// moved in it: then the copy is of no use. The lock must be held.
+    pub fn put_in_place(
+        mut self,
+        source: &Arc<dyn Handle>,
+        end: u64,
+    ) -> io::Result<Option<(Compacted, Arc<dyn Handle>)>> {
         let started = Instant::now();
         let stat = source.stat()?;
         if !stat.same_file(&self.source.stat()?) || end < self.copied_end() {
-            return Ok(false);
+            return Ok(None);
         }
         for segment in &self.segments {
             if !self.carry_over(segment)? {
-                return Ok(false);
+                return Ok(None);
             }
         }
         let after = self.append_rest(end)?;
         self.take_on_rights()?;
         self.copy.sync()?;
         self.disk.rename(&self.beside, &self.path)?;
-        let _ = self.placed.set(Compacted {
-            path: self.path.clone(),
-            before: stat.len,
-            after,
-            pause: started.elapsed(),
-        });
+        self.placed = true;
+        let path = self.path.clone();
+        let compacted = Compacted { path, before: stat.len, after, pause: started.elapsed() };
         self.path.parent().map_or(Ok(()), |directory| self.disk.sync_dir(directory))?;
-        Ok(true)
+        Ok(Some((compacted, self.copy.clone())))
+    }
+
+    /// The lines that are not dead.
+    fn kept(&self, lines: &[u8]) -> Vec<u8> {
+        let mut kept = Vec::with_capacity(lines.len());
+        let mut rest = lines;
+        while !rest.is_empty() {
+            let from_here = rest;
+            // A slice searches for LF many bytes at a time, and reading from one does not fail.
+            let length = rest.skip_until(b'\n').unwrap_or(from_here.len());
+            let line = from_here.get(..length).unwrap_or(from_here);
+            if !(self.is_dead)(line) {
+                kept.extend_from_slice(line);
+            }
+        }
+        kept
     }
 
     /// Makes the copy of a segment what the file says now; `false` where its lines moved.
@@ -169,7 +171,7 @@ impl Draft {
         if now.last() != Some(&b'\n') {
             return Ok(false);
         }
-        let mut kept = living(&now);
+        let mut kept = self.kept(&now);
         if kept == copied {
             return Ok(true);
         }
@@ -186,7 +188,7 @@ impl Draft {
         let (mut from, mut to) = (self.copied_end(), self.len());
         while from < end {
             let lines = read_lines(self.source.as_ref(), from, end)?;
-            let kept = living(&lines);
+            let kept = self.kept(&lines);
             self.copy.write_at(&kept, to)?;
             from += lines.len() as u64;
             to += kept.len() as u64;
@@ -197,7 +199,7 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        if self.placed.get().is_none() {
+        if !self.placed {
             // What cannot be deleted now, the next compaction overwrites.
             let _ = self.disk.unlink(&self.beside);
         }
@@ -266,22 +268,6 @@ fn read_exactly(source: &dyn Handle, from: u64, length: usize) -> io::Result<Vec
     }
 }
 
-/// The lines that are not dead.
-fn living(lines: &[u8]) -> Vec<u8> {
-    let mut kept = Vec::with_capacity(lines.len());
-    let mut rest = lines;
-    while !rest.is_empty() {
-        let from_here = rest;
-        // A slice searches for LF many bytes at a time, and reading from one does not fail.
-        let length = rest.skip_until(b'\n').unwrap_or(from_here.len());
-        let line = from_here.get(..length).unwrap_or(from_here);
-        if !dead::is_dead(line) {
-            kept.extend_from_slice(line);
-        }
-    }
-    kept
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,8 +275,18 @@ mod tests {
 
     #[test]
     fn only_dead_lines_go() {
-        let lines = b"####\n# a note\n#\r\n\njoe:r\n##x\n#\n#:##:00000000000000000000000000000000\n#:#:00\n";
-        assert_eq!(living(lines), b"# a note\n\njoe:r\n##x\n#:#:00\n");
+        let dir = std::env::temp_dir().join(format!("codeb-dead-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("file");
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let dead = "####\n#\r\n#:##:00000000000000000000000000000000\n";
+        let kept = "# a note\n\njoe:r\n##x\n#:#:00\n";
+        std::fs::write(&path, format!("{dead}{kept}{dead}")).unwrap();
+        let file = disk.open(&path, Open::Write).unwrap();
+        let draft = Draft::copy(&disk, &path, dead::is_dead).unwrap();
+        draft.put_in_place(&file, file.stat().unwrap().len).unwrap().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), kept);
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
@@ -300,22 +296,20 @@ mod tests {
         let path = dir.join("file");
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         std::fs::write(&path, "####\njoe:1\nbob:1\nsue:1\ntorn").unwrap();
-        let draft = Draft::copy(&disk, &path).unwrap();
-        assert!(Draft::copy(&disk, &path).is_err(), "one at a time");
-        assert!(!draft.is_in_vain());
+        let draft = Draft::copy(&disk, &path, dead::is_dead).unwrap();
+        assert!(Draft::copy(&disk, &path, dead::is_dead).is_err(), "one at a time");
+        assert!(!draft.drops_nothing());
         let file = disk.open(&path, Open::Write).unwrap();
         file.write_at(b"joe:0\n#####\nsue:1\n####\nnew:1\n", 5).unwrap();
-        assert!(draft.put_in_place(&file, 34).unwrap());
+        let (outcome, _) = draft.put_in_place(&file, 34).unwrap().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"joe:0\nsue:1\n#####\nnew:1\n");
-        let outcome = draft.outcome().unwrap();
         assert_eq!((outcome.before, outcome.after), (34, 24));
 
         std::fs::write(&path, "####\njoe:1\n").unwrap();
-        let draft = Draft::copy(&disk, &path).unwrap();
+        let draft = Draft::copy(&disk, &path, dead::is_dead).unwrap();
         std::fs::write(&path, "#\njoe:1\nbob:1\n").unwrap();
         let file = disk.open(&path, Open::Write).unwrap();
-        assert!(!draft.put_in_place(&file, 14).unwrap(), "lines moved");
-        drop(draft);
+        assert!(draft.put_in_place(&file, 14).unwrap().is_none(), "lines moved");
         std::fs::write(dir.join("file.compact"), "left").unwrap();
         assert!(clear_leftover(&RealDisk, &path).unwrap());
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);

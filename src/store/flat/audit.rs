@@ -26,14 +26,14 @@ pub fn other_realms(disk: &dyn Disk, path: &Path, realm: &str) -> io::Result<Opt
     let file = disk.open(path, Open::Read)?;
     let (mut of, mut found) = (0, None::<OtherRealms>);
     scan::lines(file.as_ref(), 0, |_, bytes| {
-        let Line::Account(account) = Line::parse(bytes) else { return Ok(true) };
+        let Line::Record(record) = Line::parse(bytes) else { return Ok(true) };
         of += 1;
-        if account.realm != realm {
+        if record.realm != realm {
             let first = || OtherRealms {
                 count: 0,
                 of: 0,
-                user: account.user.to_owned(),
-                realm: account.realm.to_owned(),
+                user: record.user.to_owned(),
+                realm: record.realm.to_owned(),
             };
             found.get_or_insert_with(first).count += 1;
         }

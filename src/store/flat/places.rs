@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Claim;
 use super::slots::{Slot, Slots, full};
 use crate::disk::Disk;
 use crate::error::Fault;
+use crate::store::claims::Place;
 
 /// The sliding window.
 pub const WINDOW: Duration = Duration::from_secs(3600);
@@ -26,21 +26,12 @@ const IN_BUCKET: usize = 64;
 
 /// The places of all clients.
 #[derive(Debug)]
-pub struct RateLimit {
+pub struct Places {
     slots: Arc<Slots>,
     per_window: usize,
 }
 
-/// What a client that asks for a place gets.
-#[derive(Debug)]
-pub enum Place {
-    /// A place, held until the claim is dropped or kept.
-    Taken(Claim),
-    /// None; one is free after this time, rounded up to seconds.
-    Full(Duration),
-}
-
-impl RateLimit {
+impl Places {
     /// Places in `file`, at most `per_window` for a client at any time; `wait` bounds the wait for
     /// the file's lock.
     pub fn new(disk: Arc<dyn Disk>, file: &Path, per_window: u32, wait: Duration) -> Self {
@@ -81,9 +72,7 @@ impl RateLimit {
             Ok(Ok((number, slot)))
         });
         match taken.map_err(|cause| self.slots.fault("count a sign-up in", cause))? {
-            Ok((number, slot)) => {
-                Ok(Place::Taken(Claim::new(&self.slots, &key, number, slot, None)))
-            }
+            Ok((number, slot)) => Ok(Place::Taken(self.slots.claim(&key, number, slot, None))),
             Err(wait) => Ok(Place::Full(wait)),
         }
     }
@@ -116,16 +105,17 @@ fn key_of(client: IpAddr, bucket: u16) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::disk::RealDisk;
+    use crate::store::claims::Claim;
 
-    fn limit(name: &str) -> (RateLimit, std::path::PathBuf) {
+    fn limit(name: &str) -> (Places, std::path::PathBuf) {
         limit_of(3, name)
     }
 
-    fn limit_of(per_window: u32, name: &str) -> (RateLimit, std::path::PathBuf) {
+    fn limit_of(per_window: u32, name: &str) -> (Places, std::path::PathBuf) {
         let dir = std::env::temp_dir().join(format!("codeb-rate-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let file = dir.join("rate");
-        (RateLimit::new(Arc::new(RealDisk), &file, per_window, Duration::from_secs(1)), dir)
+        (Places::new(Arc::new(RealDisk), &file, per_window, Duration::from_secs(1)), dir)
     }
 
     fn taken(place: Place) -> Claim {
