@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use codeb_signup::admin::{self, Cli, Failure, Unconfigured, Verb, exit};
 use codeb_signup::config::{self, Config, Listen, LogTarget};
@@ -13,16 +14,24 @@ use codeb_signup::route::Router;
 use codeb_signup::tenant::Tenant;
 use codeb_signup::{gateway, log, premises, serve, upkeep};
 
+/// How long the end of the service waits for a log that hangs: what comes on top of the time of a stop.
+const SERVICE_LOG_WAIT: Duration = Duration::from_secs(1);
+/// How long a verb or a CGI request does, which lives too short for lines to be lost otherwise.
+const LOG_WAIT: Duration = Duration::from_secs(10);
+
 fn main() -> ExitCode {
     // Files are made readable for at most their group, whatever started us.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o027));
     if gateway::cgi::is_wanted() {
+        let _log = log::FlushAtEnd(LOG_WAIT);
         return admin::finish(cgi());
     }
     let cli = match Cli::read(std::env::args_os(), serve::has_listener()) {
         Ok(cli) => cli,
         Err(code) => return code,
     };
+    let is_service = matches!(cli.verb, None | Some(Verb::Serve { .. }));
+    let _log = log::FlushAtEnd(if is_service { SERVICE_LOG_WAIT } else { LOG_WAIT });
     let file = config::default_path(cli.config.as_deref());
     admin::finish(match cli.verb {
         None => config::load(&file).map_err(Failure::from).and_then(|c| serve(&c, None)),

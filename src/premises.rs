@@ -11,7 +11,9 @@
 //! Staging and pickup must be one mount, since mails appear by rename. Promised for the moment of
 //! the check only: who removes a directory later gets a fault at the request that needs it.
 
+use std::fs::{self, FileType};
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -216,8 +218,22 @@ impl Premises<'_> {
     }
 }
 
-/// A log file that can be appended to, or made.
+/// A log file that can be appended to, or made; or a FIFO, which is opened for both directions, so
+/// that the service does not wait for its reader.
 fn check_log(path: &Path) -> Result<(), Wrong> {
+    let kind = fs::metadata(path).map(|meta| meta.file_type());
+    let is = |what: fn(&FileType) -> bool| kind.as_ref().is_ok_and(what);
+    if is(FileType::is_dir) || is(FileType::is_socket) || is(FileType::is_block_device) {
+        let why = format!("is {path:?}, which is a directory, a socket or a disk");
+        return Err(Wrong::new(why, "write the path of a file or of a FIFO, or log = \"stderr\""));
+    }
+    if is(FileType::is_fifo) {
+        return eaccess(path, AccessFlags::R_OK | AccessFlags::W_OK).map_err(|error| {
+            let why =
+                format!("is {path:?}, a FIFO that cannot be read and written: {}", error.desc());
+            Wrong::new(why, "let the service's user do both: it does not wait for a reader then")
+        });
+    }
     let result = match eaccess(path, AccessFlags::W_OK) {
         Err(Errno::ENOENT) => {
             eaccess(path.parent().unwrap_or(path), AccessFlags::W_OK | AccessFlags::X_OK)

@@ -6,15 +6,17 @@ mod files;
 mod socket;
 
 use std::collections::HashSet;
+use std::fs;
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use nix::sys::statfs::{self, FsType};
 use nix::unistd::{Gid, getegid, getgroups};
 
 use super::{Failure, become_owner, exit, warn};
-use crate::config::{self, Config, ConfigError, Listen, Problem, TenantConfig, Wrong};
+use crate::config::{self, Config, ConfigError, Listen, LogTarget, Problem, TenantConfig, Wrong};
 use crate::disk::{Disk, RealDisk};
 use crate::premises;
 use crate::store::flat::{OtherRealms, other_realms};
@@ -88,6 +90,14 @@ fn warnings(config: &Config) -> Vec<Problem> {
         let why = format!("is {address}: whoever reaches it can claim to be any client");
         let wrong = Wrong::new(why, "listen on unix:PATH or 127.0.0.1, or let a firewall guard it");
         warnings.push(of_listen(config, wrong));
+    }
+    if let LogTarget::File(path) = &config.log
+        && fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo())
+    {
+        let why = format!("is {path:?}, a FIFO: lines that nobody reads in time are dropped");
+        let wrong = Wrong::new(why, "keep a reader at it; the log counts what it dropped");
+        let line = config.lines.at("log");
+        warnings.push(Problem { file: config.file.clone(), line, key: "log".into(), wrong });
     }
     for tenant in &config.tenants {
         let of_tenant = of_tenant(tenant).into_iter();

@@ -10,11 +10,13 @@ mod unconfigured;
 mod upkeep;
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::config::{ConfigError, Problem};
 use crate::error::Fault;
+use crate::log;
 
 pub use check::check;
 pub use cli::{Cli, UserVerb, Verb};
@@ -88,9 +90,11 @@ pub fn warn(warnings: &[Problem]) {
     warnings.iter().for_each(|warning| tell("warning: ", &warning.to_string()));
 }
 
-/// Nobody may be reading standard error; that is no reason to fail.
+/// How long a message waits for standard error to take it.
+const MESSAGE_WAIT: Duration = Duration::from_secs(1);
+
+/// Nobody may be reading standard error; that is no reason to fail, or to wait for ever.
 fn tell(kind: &str, text: &str) {
-    for line in text.lines() {
-        let _ = writeln!(io::stderr(), "codeb-signup: {kind}{line}");
-    }
+    log::to_stderr(text.lines().map(|line| format!("codeb-signup: {kind}{line}\n")).collect());
+    log::flush(MESSAGE_WAIT);
 }

@@ -322,8 +322,10 @@ fn a_stopped_lock_holder_costs_others_a_bounded_wait_and_nothing_else() {
         let began = Instant::now();
         assert_eq!(site.sign_up(&user, &client, &captcha), Some(500));
         assert!(began.elapsed() < Duration::from_secs(10), "the wait is bounded");
-        let log = site.log();
-        let line = log.lines().rev().find(|line| line.contains(&user)).unwrap();
+        let line = wait_for("the line in the log", Duration::from_secs(10), || {
+            let log = site.log();
+            log.lines().rev().find(|line| line.contains(&user)).map(str::to_owned)
+        });
         assert!(line.contains(&*lock.to_string_lossy()), "{line}");
         assert!(line.contains(&format!("process {pid} ")), "{line}");
         let state = site.root.join("state");

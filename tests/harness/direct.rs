@@ -149,6 +149,7 @@ impl Direct {
 
     /// What it logged so far.
     pub fn log(&self) -> String {
+        self.process.iter().for_each(Process::wait_until_logged);
         String::from_utf8_lossy(&fs::read(self.path("log")).unwrap_or_default()).into_owned()
     }
 

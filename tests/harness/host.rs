@@ -220,6 +220,7 @@ impl Host {
 
     /// Everything that the program's processes and nginx wrote to their logs.
     pub fn logs(&self) -> String {
+        self.responders.iter().for_each(Process::wait_until_logged);
         let mut all = String::new();
         for entry in fs::read_dir(self.path()).unwrap() {
             let path = entry.unwrap().path();
@@ -232,6 +233,7 @@ impl Host {
 
     /// What the program's processes wrote to their logs.
     pub fn program_log(&self) -> String {
+        self.responders.iter().for_each(Process::wait_until_logged);
         (0..self.setup.processes)
             .map(|n| fs::read_to_string(self.responder_log(n)).unwrap_or_default())
             .collect()

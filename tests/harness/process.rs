@@ -20,10 +20,14 @@ impl Process {
     /// Starts `command`; what it says goes to `log`.
     pub fn start(name: &str, mut command: Command, log: &Path) -> Self {
         let file = File::options().append(true).create(true).open(log).expect("open a log");
+        command.stdout(file.try_clone().unwrap()).stderr(file);
+        Self::spawn(name, command, log)
+    }
+
+    /// Starts `command`, whose output goes where it was told; its log is in `log`, where it has one.
+    pub fn spawn(name: &str, mut command: Command, log: &Path) -> Self {
         let child = command
             .stdin(Stdio::null())
-            .stdout(file.try_clone().unwrap())
-            .stderr(file)
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start {name}: {e}; tests/run.sh installs it"));
         Self { child, name: name.to_owned(), log: log.to_owned() }
@@ -31,6 +35,24 @@ impl Process {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits until what the program has logged by now is written: until its thread for that sleeps.
+    /// Other programs have no such thread.
+    pub fn wait_until_logged(&self) {
+        let tasks = format!("/proc/{}/task", self.pid());
+        let busy = |task: &Path| {
+            let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+            stat.contains(" (log) ") && !stat.contains(" (log) S ")
+        };
+        let started = Instant::now();
+        while std::fs::read_dir(&tasks).into_iter().flatten().flatten().any(|t| busy(&t.path())) {
+            // A test whose program hangs says so itself.
+            if started.elapsed() > Duration::from_secs(20) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// What it said so far.

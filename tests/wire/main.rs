@@ -5,5 +5,6 @@
 mod abuse;
 mod fastcgi;
 mod hostile;
+mod hung_log;
 mod raw_bytes;
 mod ways;

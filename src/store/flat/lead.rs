@@ -4,6 +4,7 @@ use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use std::sync::{Arc, Mutex};
 
 use super::Paths;
@@ -19,6 +20,8 @@ use crate::store::views::htdigest::View;
 
 /// The exit code of a program with a fault of its own (`EX_SOFTWARE`).
 const EXIT_PANICKED: i32 = 70;
+/// How long the end waits for a log that hangs.
+const LOG_WAIT: Duration = Duration::from_secs(1);
 
 /// What the threads of a process share of one tenant's accounts. The locks are taken in this order:
 /// `files`, the queue's, `accounts`; nothing is synced and no file lock is waited for under the last
@@ -146,6 +149,7 @@ pub fn or_exit<T>(work: impl FnOnce() -> T) -> T {
             .field("outcome", "panicked")
             .field("note", "the process ends, to be started again; report the line before")
             .emit();
+        log::flush(LOG_WAIT);
         std::process::exit(EXIT_PANICKED)
     })
 }

@@ -19,6 +19,7 @@ pub fn begin() -> PathBuf {
 }
 
 pub fn assert_that_it_keeps_secrets() {
+    codeb_signup::log::flush(std::time::Duration::from_secs(60));
     let text = std::fs::read_to_string(begin()).unwrap();
     for secret in [HA1, "people.example", "token="] {
         assert!(!text.contains(secret), "a log line has a secret like {secret}");

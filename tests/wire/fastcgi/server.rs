@@ -13,7 +13,7 @@ use codeb_signup::config::{Config, Gateway, Lines, Listen, LogTarget};
 use codeb_signup::gateway::listener::{Listener, Origin};
 use codeb_signup::gateway::{Handler, cgi, fastcgi};
 use codeb_signup::http::{Body, Request, Response};
-use codeb_signup::serve;
+use codeb_signup::{log, serve};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -146,7 +146,9 @@ pub fn be_a_child() {
         tenants: Vec::new(),
         lines: Lines::default(),
     };
-    match serve::run(&config, None, Arc::new(Echo::default())) {
+    let ended = serve::run(&config, None, Arc::new(Echo::default()));
+    log::flush(Duration::from_secs(60));
+    match ended {
         Ok(()) => std::process::exit(0),
         Err(error) => {
             eprintln!("{error}");

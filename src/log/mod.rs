@@ -5,18 +5,28 @@
 //! Values come from clients: whatever is not plain printable ASCII is escaped, so that nobody can
 //! write a line of his own, and long ones are cut. Secrets and mail addresses have no type that
 //! could be passed here.
+//!
+//! Nobody who logs waits for the log: see [`writer`]. Whoever ends the process has to [`flush`].
+
+mod writer;
 
 use std::fmt::{self, Write as _};
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use chrono::{SecondsFormat, Utc};
+use nix::fcntl::OFlag;
 
+use self::writer::Writer;
+
+/// What is for standard error.
+static STDERR: Writer = Writer::new(None);
 /// Where the lines go; standard error until [`to_file`] was called.
-static TARGET: OnceLock<File> = OnceLock::new();
+static LOG: OnceLock<Writer> = OnceLock::new();
 
 /// The longest value, in bytes of the escaped text.
 const VALUE_MAX: usize = 1000;
@@ -35,10 +45,43 @@ pub enum Level {
 /// From now on lines are appended to `path`. Each line is one `write` with `O_APPEND`, so several
 /// processes may share the file; a log rotator has to copy and truncate.
 pub fn to_file(path: &Path) -> io::Result<()> {
-    let file = File::options().append(true).create(true).mode(0o640).open(path)?;
+    let file = open(path)?;
     // A second call would come from a second configuration in one process, which does not happen.
-    let _ = TARGET.set(file);
+    let _ = LOG.set(Writer::new(Some(file)));
     Ok(())
+}
+
+/// Opens a log without waiting. A FIFO is opened for reading too: to open it for writing alone waits
+/// for a reader, or fails without one, and each line fails when the reader is gone.
+fn open(path: &Path) -> io::Result<File> {
+    let is_fifo = fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo());
+    let mut options = File::options();
+    options.read(is_fifo).append(true).create(!is_fifo).mode(0o640);
+    options.custom_flags(OFlag::O_NONBLOCK.bits()).open(path)
+}
+
+/// Writes `text` to standard error, whatever the log is.
+pub fn to_stderr(text: String) {
+    STDERR.push(text);
+}
+
+/// Waits until everything is written, but not longer than `limit`.
+pub fn flush(limit: Duration) {
+    let deadline = Instant::now() + limit;
+    if let Some(log) = LOG.get() {
+        log.flush(deadline);
+    }
+    STDERR.flush(deadline);
+}
+
+/// Flushes when it is dropped, with this limit: at the end of `main`, by a panic too.
+#[derive(Debug)]
+pub struct FlushAtEnd(pub Duration);
+
+impl Drop for FlushAtEnd {
+    fn drop(&mut self) {
+        flush(self.0);
+    }
 }
 
 /// An event under construction.
@@ -77,13 +120,14 @@ impl Event {
         }
     }
 
-    /// Writes the line. A log that cannot be written must not stop a sign-up.
-    pub fn emit(mut self) {
+    /// Hands the line to whoever writes it.
+    pub fn emit(self) {
+        LOG.get().unwrap_or(&STDERR).push(self.into_line());
+    }
+
+    fn into_line(mut self) -> String {
         self.line.push('\n');
-        let _ = match TARGET.get() {
-            Some(mut file) => file.write_all(self.line.as_bytes()),
-            None => io::stderr().lock().write_all(self.line.as_bytes()),
-        };
+        self.line
     }
 }
 
