@@ -11,11 +11,12 @@
 //! | 4 | [`endpoint`] |
 //! | 3 | [`tenant`], [`upkeep`] · [`premises`] |
 //! | 2 | [`store`] |
-//! | 1 | [`disk`] · [`http`] · [`config`] · [`log`] · [`template`] |
+//! | 1 | [`background`] · [`disk`] · [`http`] · [`config`] · [`log`] · [`template`] |
 //! | 0 | [`account`], [`secret`], [`error`], [`lang`] |
 
 pub mod account;
 pub mod admin;
+pub mod background;
 pub mod config;
 pub mod disk;
 pub mod endpoint;

@@ -7,6 +7,7 @@
 use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono::Utc;
 use serde::Serialize;
@@ -315,6 +316,10 @@ impl Router {
 impl Handler for Router {
     fn handle(&self, request: Request) -> Response {
         self.answer(&request)
+    }
+
+    fn finish(&self, deadline: Instant) {
+        self.tenants.all().for_each(|tenant| tenant.finish(deadline));
     }
 }
 

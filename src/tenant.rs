@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::account::Username;
+use crate::background::Background;
 use crate::config::{Config, TenantConfig, View};
 use crate::disk::Disk;
 use crate::error::Fault;
 use crate::lang::Languages;
+use crate::log::{self, Level};
 use crate::store::accounts::Accounts;
 use crate::store::captcha::Captcha;
 use crate::store::claims::Claims;
@@ -39,6 +42,9 @@ pub struct Tenant {
     pub composer: Composer,
     /// What pages say, and in which languages.
     pub templates: Arc<Templates>,
+    /// Work for after an answer, in a thread of the tenant's own: what one tenant's disk takes is
+    /// not the others' time.
+    pub background: Background,
 }
 
 /// The tenants, by every host they are asked for.
@@ -81,6 +87,7 @@ impl Tenant {
             templates,
             config: config.clone(),
             disk,
+            background: Background::default(),
         })
     }
 
@@ -99,6 +106,18 @@ impl Tenant {
     pub fn create_if_missing(&self) -> Result<(), Fault> {
         self.make_directories()?;
         self.accounts.create_if_missing()
+    }
+
+    /// Waits for the mails that were asked for again, but not longer than until `deadline`.
+    pub fn finish(&self, deadline: Instant) {
+        let left = self.background.finish(deadline);
+        if left > 0 {
+            log::event(Level::Warn, "resend_mail")
+                .field("tenant", &self.config.host)
+                .field("outcome", "unfinished")
+                .field("mails", left)
+                .emit();
+        }
     }
 
     /// Whether nobody may sign up under this name here.

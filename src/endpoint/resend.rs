@@ -1,9 +1,11 @@
 //! `POST /resend.ashx`: another activation mail for a pending account.
 //!
 //! The answer is the same whether there is such an account or not, and it is out before anybody looks
-//! for one, so that its time tells nothing either.
+//! for one, in another thread than those that answer: neither its time nor the next answer's tells.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
@@ -12,7 +14,7 @@ use super::{Call, malformed};
 use crate::account::{Email, Username};
 use crate::error::{Error, Fault, Refusal};
 use crate::http::After;
-use crate::log::{self, Level};
+use crate::log::{self, Event, Level};
 use crate::secret::Token;
 use crate::store::accounts::{Key, Standing, Updated};
 use crate::store::claims::{Reservation, Unsent};
@@ -23,6 +25,11 @@ use crate::tenant::Tenant;
 const FIELDS: [&str; 4] = ["user", "email", "captcha_token", "captcha_answer"];
 const REQUIRED: &str = "user, email, captcha_token, captcha_answer required";
 
+/// How long a mail waits, and by how much longer at most, by chance: the answer has reached the client
+/// by then, and no request of the client's meets the work for certain.
+const PAUSE: Duration = Duration::from_millis(50);
+const JITTER: Duration = Duration::from_millis(100);
+
 /// What became of a wish for a mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mailed {
@@ -32,7 +39,7 @@ pub enum Mailed {
     Nothing,
 }
 
-/// Takes the wish; what is returned is to be done after the answer.
+/// Takes the wish; what is returned hands it over to the tenant's thread, after the answer.
 pub fn post(call: &Call<'_>) -> Result<After, Error> {
     let ([user, email, captcha_token, captcha_answer], _) = call.fields(FIELDS, REQUIRED)?;
     let user = call.username(&user)?;
@@ -42,8 +49,21 @@ pub fn post(call: &Call<'_>) -> Result<After, Error> {
     claim.ok_or(Refusal::Captcha)?.keep();
     let (tenant, now): (Arc<Tenant>, _) = (call.tenant.clone(), call.now);
     Ok(Box::new(move || {
-        let mailed = mail_again(&tenant, &user, AskedBy::Visitor(email), now);
-        log_mail(&tenant, &user, &mailed);
+        let dropped = event(&tenant, &user, Level::Warn, "dropped");
+        let of = tenant.clone();
+        let due = Instant::now() + PAUSE + JITTER.mul_f64(rand::random());
+        let make = move || match mail_again(&of, &user, AskedBy::Visitor(email), now) {
+            Ok(Mailed::Sent) => event(&of, &user, Level::Info, "sent"),
+            Ok(Mailed::Nothing) => event(&of, &user, Level::Info, "nothing_to_send"),
+            Err(fault) => event(&of, &user, Level::Error, "failed").field("fault", fault),
+        };
+        let job = move || {
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            make().emit();
+        };
+        if let Err(refused) = tenant.background.submit(Box::new(job)) {
+            dropped.field("reason", refused).emit();
+        }
     }))
 }
 
@@ -105,16 +125,10 @@ fn compose_for_nobody(
     Ok(())
 }
 
-fn log_mail(tenant: &Tenant, user: &Username, mailed: &Result<Mailed, Fault>) {
-    let (level, outcome, fault) = match mailed {
-        Ok(Mailed::Sent) => (Level::Info, "sent", None),
-        Ok(Mailed::Nothing) => (Level::Info, "nothing_to_send", None),
-        Err(fault) => (Level::Error, "failed", Some(fault)),
-    };
+/// A visitor's wish in the log.
+fn event(tenant: &Tenant, user: &Username, level: Level, outcome: &str) -> Event {
     log::event(level, "resend_mail")
         .field("tenant", &tenant.config.host)
         .field("user", user)
         .field("outcome", outcome)
-        .maybe("fault", fault)
-        .emit();
 }

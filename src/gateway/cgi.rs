@@ -7,15 +7,25 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
+use nix::sys::stat::{SFlag, fstat};
 use signal_hook::consts::SIGTERM;
 
 use super::{Handler, guard};
 use crate::http::{BODY_MAX, Params};
+use crate::log;
 
 /// The most of a body that is read over when it is too large, in bytes: enough that the web server
 /// is not cut off in the middle of any form.
 const READ_OVER_MAX: u64 = 1024 * 1024;
+
+/// How long the work behind the answer may take. What it has not done by then, the sweep settles, as
+/// after a kill. Apache kills after three seconds.
+const WORK_TIME: Duration = Duration::from_secs(64);
+
+/// How long the end of standard error waits for a log that hangs.
+const LOG_WAIT: Duration = Duration::from_secs(1);
 
 /// Whether a web server started this process to answer one request.
 pub fn is_wanted() -> bool {
@@ -34,7 +44,11 @@ pub fn run(handler: &dyn Handler) -> io::Result<()> {
     let mut bytes = Vec::new();
     response.write_cgi(&mut bytes);
     let written = write_out(&bytes);
-    guard::run_after(response.take_after());
+    if let Some(after) = response.take_after() {
+        let_go_of_stderr();
+        guard::run_after(Some(after));
+        handler.finish(Instant::now() + WORK_TIME);
+    }
     written
 }
 
@@ -56,14 +70,29 @@ fn read_body(params: &Params, input: &mut dyn Read) -> Vec<u8> {
 }
 
 /// Writes the answer and lets go of standard output: the web server waits for its end, and must
-/// not wait for the work behind the answer.
+/// not wait for the work behind the answer. Of standard input as well, since Apache's mod_cgid makes
+/// one socket of both.
 fn write_out(bytes: &[u8]) -> io::Result<()> {
     let mut output = io::stdout().lock();
     output.write_all(bytes)?;
     output.flush()?;
-    let nowhere = File::options().write(true).open("/dev/null")?;
+    let nowhere = File::options().read(true).write(true).open("/dev/null")?;
+    nix::unistd::dup2_stdin(&nowhere)?;
     nix::unistd::dup2_stdout(&nowhere)?;
     Ok(())
+}
+
+/// Lets go of standard error where it is a pipe: Apache's mod_cgi gives the answer to the client when
+/// that has ended. What is logged about the work then needs a file as the log.
+fn let_go_of_stderr() {
+    let is_pipe = fstat(io::stderr()).is_ok_and(|stat| {
+        SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO
+    });
+    if is_pipe && let Ok(nowhere) = File::options().write(true).open("/dev/null") {
+        log::flush(LOG_WAIT);
+        // Where it fails the answer waits for the work.
+        let _ = nix::unistd::dup2_stderr(&nowhere);
+    }
 }
 
 #[cfg(test)]

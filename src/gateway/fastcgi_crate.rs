@@ -34,7 +34,7 @@ pub const SENTINEL: &str = "CODEB_SIGNUP_PARAMS";
 /// Its value.
 pub const SENTINEL_VALUE: &str = "whole";
 
-/// How long a stop waits for requests under way.
+/// How long a stop waits for requests under way and for the work behind their answers.
 const STOP_TIME: Duration = Duration::from_secs(10);
 /// How often it looks whether there are any.
 const STOP_LOOK: Duration = Duration::from_millis(10);
@@ -57,8 +57,9 @@ pub fn serve(
     let under_way = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&under_way);
     let descriptor = listener.as_fd().as_raw_fd();
+    let answering = Arc::clone(&handler);
     let accept = move || {
-        fastcgi::run_raw(move |request| answer(request, handler.as_ref(), &count), descriptor);
+        fastcgi::run_raw(move |request| answer(request, answering.as_ref(), &count), descriptor);
     };
     thread::Builder::new().name(ACCEPTOR.to_owned()).spawn(accept).map_err(setting_up)?;
     let mut wake = signals.try_clone().map_err(setting_up)?;
@@ -80,6 +81,7 @@ pub fn serve(
     while under_way.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
         thread::sleep(STOP_LOOK);
     }
+    handler.finish(deadline);
     Ok(())
 }
 

@@ -15,7 +15,7 @@ pub fn answer(handler: &dyn Handler, request: Request) -> Response {
     })
 }
 
-/// Runs work for after the answer, where there is any. A panic ends that work and nothing else.
+/// Does what is for after the answer, where there is anything. A panic ends that and nothing else.
 pub fn run_after(after: Option<After>) {
     let Some(work) = after else { return };
     // The panic hook has logged it.

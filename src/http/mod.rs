@@ -5,6 +5,8 @@ mod multipart;
 mod request;
 mod response;
 
+use std::time::Instant;
+
 pub use form::{Form, FormError};
 pub use request::{Body, Method, Params, Request};
 pub use response::{After, Response};
@@ -19,4 +21,8 @@ pub const PARAMS_MAX: usize = 64 * 1024;
 pub trait Handler: Send + Sync {
     /// Answers one request. It does not panic and does not take longer than the configured waits.
     fn handle(&self, request: Request) -> Response;
+
+    /// Waits for the work behind the answers, which goes on in threads of its own, but not longer
+    /// than until `deadline`. Called when all answers are out, before the process ends.
+    fn finish(&self, _deadline: Instant) {}
 }

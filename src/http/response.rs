@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// Work that is done after the answer went out, so that its duration tells the client nothing.
+/// What is done when the answer is out. It must be short, since the next request may wait for it:
+/// longer work it hands over to a thread.
 pub type After = Box<dyn FnOnce() + Send>;
 
 /// One answer.
@@ -54,14 +55,14 @@ impl Response {
         self
     }
 
-    /// Adds work for after the answer.
+    /// Adds what is to be done after the answer.
     #[must_use]
     pub fn after(mut self, work: After) -> Self {
         self.after = Some(work);
         self
     }
 
-    /// Takes the work for after the answer; the gateway runs it once the last byte is out.
+    /// Takes what is to be done after the answer; the gateway does it once the last byte is out.
     pub fn take_after(&mut self) -> Option<After> {
         self.after.take()
     }

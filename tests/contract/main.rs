@@ -14,6 +14,7 @@ mod fields;
 mod files;
 mod host;
 mod resend;
+mod resend_thread;
 mod signup;
 mod table;
 mod time;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use harness::visitor::{URLENCODED, email};
 use harness::{Form, Host, Mail, Reply, Setup, Visitor, wait_for};
@@ -231,53 +231,6 @@ fn many_wishes_at_once_make_one_mail() {
     });
     wait_for("all wishes", PATIENCE, || (dealt_with(&host) >= done + 8).then_some(()));
     assert_eq!(files(&host).len(), seen.len() + 1);
-}
-
-/// Every pending account gets its mail here. The medians of the answer, and of the request that
-/// follows it at once, are told; a busy machine is allowed a difference, a mail's syncs are not.
-#[test]
-fn the_time_of_an_answer_tells_nothing() {
-    const TRIES: usize = 200;
-    let host = Setup {
-        tenant: "resend = true\nsignups_per_hour = 1000".into(),
-        faketime: true,
-        ..Setup::default()
-    }
-    .start();
-    for n in 0..TRIES {
-        host.visitor().signed_up(&format!("joe{n}"));
-    }
-    host.visitor().joined("jane");
-    host.move_clock("+301s");
-    let seen = files(&host).len();
-    let kinds = ["pending", "active", "unknown"];
-    let mut times = [const { [const { Vec::new() }; 2] }; 3];
-    for n in 0..TRIES {
-        for (kind, user) in [format!("joe{n}"), "jane".into(), format!("no{n}")].iter().enumerate()
-        {
-            let visitor = host.visitor();
-            let form = form(&visitor, user, &email(user));
-            let started = Instant::now();
-            assert_eq!(post(&visitor, &form).status, 200);
-            times[kind][0].push(started.elapsed());
-            let started = Instant::now();
-            visitor.captcha();
-            times[kind][1].push(started.elapsed());
-        }
-    }
-    let all = 3 * TRIES;
-    wait_for("all wishes", PATIENCE, || (dealt_with(&host) == all).then_some(()));
-    assert_eq!(files(&host).len(), seen + TRIES, "each pending account got one more mail");
-    for (at, what) in ["the answer", "the next request"].into_iter().enumerate() {
-        let medians = [0, 1, 2].map(|kind| {
-            let times: &mut Vec<Duration> = &mut times[kind][at];
-            times.sort();
-            println!("{what}, {}: median {:?} of {TRIES}", kinds[kind], times[TRIES / 2]);
-            times[TRIES / 2]
-        });
-        let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
-        assert!(*most < *least * 2 + Duration::from_millis(2), "{what}: {medians:?}");
-    }
 }
 
 /// A process that dies between the line and the mail leaves a mail that the sweep sends.

@@ -14,6 +14,7 @@ use crate::mail::Mail;
 use crate::process::Process;
 use crate::server::{self, Server};
 use crate::visitor::Visitor;
+use crate::way::Way;
 use crate::{PROGRAM, TempDir, wait_for};
 
 /// The tenant that every host has; its realm differs from its host on purpose.
@@ -24,23 +25,6 @@ pub const BASE_URL: &str = "https://accounts.example/join";
 
 /// libfaketime, as Debian installs it for every architecture.
 const FAKETIME: &str = "/usr/$LIB/faketime/libfaketimeMT.so.1";
-
-/// How the web server reaches the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// nginx, and `serve --listen unix:PATH`
-    Own,
-    /// nginx, and the published crate behind the same
-    FastcgiCrate,
-    /// nginx, and spawn-fcgi with the socket as descriptor 0
-    SpawnFcgi,
-    /// nginx, and a socket handed over as systemd does (`LISTEN_FDS`)
-    ListenFds,
-    /// lighttpd's CGI
-    LighttpdCgi,
-    /// Apache's CGI
-    ApacheCgi,
-}
 
 /// What differs from the plain host of required keys only.
 #[derive(Debug, Clone)]
@@ -117,7 +101,7 @@ impl Setup {
                 let program = host.copy_program();
                 host.server = Some(server::lighttpd(host.path(), &program, &host.config()));
             }
-            Way::ApacheCgi => {
+            Way::ApacheCgi | Way::ApacheModCgi => {
                 let program = host.copy_program();
                 let directives = format!(
                     "SetEnv CODEB_SIGNUP_CONFIG {}\nScriptAliasMatch \"(?i)^/.*\\.ashx$\" {}\n\
@@ -126,7 +110,8 @@ impl Setup {
                     program.display(),
                     host.path().display(),
                 );
-                let modules = ["cgid", "alias", "env"];
+                let cgi = if host.setup.way == Way::ApacheCgi { "cgid" } else { "cgi" };
+                let modules = [cgi, "alias", "env"];
                 host.server = Some(server::apache(host.path(), &modules, &directives));
             }
             _ => {
@@ -375,7 +360,7 @@ impl Host {
             let path = dir.join(name);
             fs::create_dir(&path).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o750)).unwrap();
-            if self.setup.way == Way::ApacheCgi && server::is_root() {
+            if self.setup.way.is_apache() && server::is_root() {
                 server::give(&path, "www-data");
             }
         }

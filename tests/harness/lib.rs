@@ -14,11 +14,13 @@ pub mod raw;
 pub mod server;
 pub mod visitor;
 pub mod volume;
+pub mod way;
 
-pub use host::{Host, Setup, Way};
+pub use host::{Host, Setup};
 pub use http::{Ask, Reply};
 pub use mail::Mail;
 pub use visitor::{Captcha, Form, Visitor, ha1};
+pub use way::Way;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use codeb_signup::config;
 use codeb_signup::http::{Body, Handler, Params, Request, Response};
@@ -116,6 +117,7 @@ impl Inside {
         response.write_cgi(&mut bytes);
         if let Some(after) = response.take_after() {
             after();
+            self.router.finish(Instant::now() + Duration::from_secs(60));
         }
         fcgi::cgi_reply(&bytes)
     }

@@ -91,7 +91,8 @@ pub fn serve(
     }
     signals.set_nonblocking(true).map_err(setting_up)?;
     let (end, end_seen_by_workers) = UnixStream::pair().map_err(setting_up)?;
-    let pool = Pool::new(listeners, handler, options.connections_max(), &end_seen_by_workers);
+    let pool =
+        Pool::new(listeners, handler.clone(), options.connections_max(), &end_seen_by_workers);
     let pool = Arc::new(pool.map_err(setting_up)?);
     let workers = start_workers(&pool, options.workers)?;
     while !signalled(signals, if pool.is_held_back() { RETRY } else { SWEEP }) {
@@ -100,10 +101,11 @@ pub fn serve(
     let deadline = Instant::now() + STOP_TIME;
     stop(&pool, signals, deadline);
     drop(end);
-    // Idle workers end at once, others when the work behind their last answer is done.
+    // Idle workers end at once, others when they have handed over the work behind their last answer.
     while !workers.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(1));
     }
+    handler.finish(deadline);
     Ok(())
 }
 

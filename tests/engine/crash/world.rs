@@ -5,6 +5,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use codeb_signup::account::{Account, Username};
@@ -133,6 +134,7 @@ impl Process {
         let mut response = self.router.handle(Request { params, whole: true, body });
         if let Some(after) = response.take_after() {
             after();
+            self.router.finish(Instant::now() + Duration::from_secs(60));
         }
         response
     }
