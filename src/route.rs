@@ -5,6 +5,7 @@
 //! 405.
 
 use std::cell::OnceCell;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,13 +13,13 @@ use std::time::Instant;
 use chrono::Utc;
 use serde::Serialize;
 
-use crate::config::{Activation, Config};
+use crate::config::{Activation, Config, Signups, TenantConfig};
 use crate::disk::{Disk, RealDisk};
 use crate::endpoint::activate::{self, Activated};
 use crate::endpoint::{Call, captcha, page, resend, signup};
 use crate::error::{Error, Fault, Refusal};
 
-use crate::http::{Handler, Method, Request, Response};
+use crate::http::{Body, Handler, Method, Request, Response, Waits};
 use crate::lang::Languages;
 use crate::log::{self, Level};
 use crate::tenant::{Tenant, Tenants};
@@ -44,6 +45,18 @@ enum Endpoint {
     Resend,
 }
 
+/// What a request needs that may keep it waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// Nothing: it is answered from memory.
+    Nothing,
+    /// The captcha key: a look whether its file is still the same, which is left out where that might
+    /// have to wait for a place; where no key is in memory, the file itself.
+    Key,
+    /// The tenant's disk, and the locks on it.
+    Disk,
+}
+
 impl Endpoint {
     fn of(request: &Request) -> Option<Self> {
         match request.endpoint().as_slice() {
@@ -61,6 +74,19 @@ impl Endpoint {
             Self::SignUp => "signup",
             Self::Activate => "activate",
             Self::Resend => "resend",
+        }
+    }
+
+    /// What answering a request with this method may wait for.
+    fn needs(self, method: Option<Method>, tenant: &TenantConfig) -> Needs {
+        let is_closed = tenant.signups == Signups::Closed;
+        match (self, method) {
+            (Self::Captcha | Self::SignUp, _) if is_closed => Needs::Nothing,
+            (Self::Resend, _) if !tenant.resend => Needs::Nothing,
+            (Self::Captcha, Some(Method::Get | Method::Head)) => Needs::Key,
+            (Self::SignUp | Self::Resend, Some(Method::Post)) => Needs::Disk,
+            (Self::Activate, Some(Method::Get | Method::Post)) => Needs::Disk,
+            _ => Needs::Nothing,
         }
     }
 
@@ -120,7 +146,7 @@ impl Router {
         if self.creates_files { tenant.create_if_missing() } else { Ok(()) }
     }
 
-    fn answer(&self, request: &Request) -> Response {
+    fn answer(&self, request: &Request, may_wait: bool) -> Response {
         let arrived = request.whole && request.method().is_some();
         let Some(client) = request.client(&self.config.trusted_proxies).filter(|_| arrived) else {
             return self.refuse("request", None, None, Refusal::LostParameters);
@@ -139,7 +165,10 @@ impl Router {
             }
             (Some(endpoint), Some(tenant)) => {
                 let call = Call { request, tenant, client, now: Utc::now(), user: OnceCell::new() };
-                self.dispatch(endpoint, &call)
+                match endpoint.needs(request.method(), &tenant.config) {
+                    Needs::Disk | Needs::Key if !may_wait => self.answer_at_once(endpoint, &call),
+                    _ => self.dispatch(endpoint, &call),
+                }
             }
         };
         // A page elsewhere must be able to read a 404 as well: it asks whether resend is on.
@@ -179,6 +208,27 @@ impl Router {
                 Some(call.client),
                 Refusal::Method(endpoint.methods(call.tenant)),
             ),
+        }
+    }
+
+    /// The answer to a request that may not wait for the tenant's disk: a captcha, where its key is in
+    /// memory, or that it failed.
+    fn answer_at_once(&self, endpoint: Endpoint, call: &Call<'_>) -> Response {
+        let state = &call.tenant.config.state;
+        let cause = io::ErrorKind::TimedOut.into();
+        let fault = Fault::new("get a worker within lock_wait for the disk under", state, cause)
+            .way_out(
+                "this tenant's requests hold its share of the workers: look for a hung or overloaded \
+                 disk, or a lock that nobody gives back",
+            );
+        match endpoint {
+            Endpoint::Captcha => match captcha::get_from_memory(call) {
+                Ok(Some(answer)) => Response::json(200, to_json(&answer)),
+                Ok(None) => self.fail(endpoint, call, Error::CaptchaUnavailable(fault)),
+                Err(error) => self.fail(endpoint, call, error),
+            },
+            Endpoint::Activate => self.fail_page(call, &fault),
+            Endpoint::SignUp | Endpoint::Resend => self.fail(endpoint, call, fault.into()),
         }
     }
 
@@ -235,26 +285,31 @@ impl Router {
         call: &Call<'_>,
         act: fn(&Call<'_>) -> Result<Activated, Error>,
     ) -> Response {
-        let page =
-            match self.create_if_missing(call.tenant).map_err(Error::from).and_then(|()| act(call))
-            {
-                Ok(Activated::Enabled(user)) => {
-                    self.log(Endpoint::Activate, call, "ok", None);
-                    page::activated(call, &user)
-                }
-                Ok(Activated::ToConfirm(user, token)) => {
-                    self.log(Endpoint::Activate, call, "shown", None);
-                    page::click(call, &user, &token)
-                }
-                Err(Error::Refused(refusal)) => {
-                    self.log(Endpoint::Activate, call, code(&refusal), None);
-                    page::refused(call)
-                }
-                Err(Error::Fault(fault) | Error::CaptchaUnavailable(fault)) => {
-                    self.log(Endpoint::Activate, call, "server_error", Some(&fault));
-                    page::failed(call)
-                }
-            };
+        let ready = self.create_if_missing(call.tenant).map_err(Error::from);
+        let page = match ready.and_then(|()| act(call)) {
+            Ok(Activated::Enabled(user)) => {
+                self.log(Endpoint::Activate, call, "ok", None);
+                page::activated(call, &user)
+            }
+            Ok(Activated::ToConfirm(user, token)) => {
+                self.log(Endpoint::Activate, call, "shown", None);
+                page::click(call, &user, &token)
+            }
+            Err(Error::Refused(refusal)) => {
+                self.log(Endpoint::Activate, call, code(&refusal), None);
+                page::refused(call)
+            }
+            Err(Error::Fault(fault) | Error::CaptchaUnavailable(fault)) => {
+                return self.fail_page(call, &fault);
+            }
+        };
+        page.unwrap_or_else(|fault| self.fail(Endpoint::Activate, call, fault.into()))
+    }
+
+    /// The page for an activation that failed through our fault, and its line in the log.
+    fn fail_page(&self, call: &Call<'_>, fault: &Fault) -> Response {
+        self.log(Endpoint::Activate, call, "server_error", Some(fault));
+        let page = page::failed(call);
         page.unwrap_or_else(|fault| self.fail(Endpoint::Activate, call, fault.into()))
     }
 
@@ -314,8 +369,26 @@ impl Router {
 }
 
 impl Handler for Router {
+    fn waits(&self, request: &Request) -> Waits {
+        // What did not arrive whole is refused before anything is looked for.
+        let is_whole = request.whole && matches!(request.body, Body::Whole(_));
+        let endpoint = Endpoint::of(request).filter(|_| is_whole);
+        let tenant = endpoint.and_then(|_| self.tenants.for_host(&request.host()));
+        let (Some(endpoint), Some(tenant)) = (endpoint, tenant) else { return Waits::Never };
+        let number = tenant.number;
+        match endpoint.needs(request.method(), &tenant.config) {
+            Needs::Nothing => Waits::Never,
+            Needs::Key => Waits::For { tenant: number, patient: !tenant.captcha.has_key() },
+            Needs::Disk => Waits::For { tenant: number, patient: true },
+        }
+    }
+
     fn handle(&self, request: Request) -> Response {
-        self.answer(&request)
+        self.answer(&request, true)
+    }
+
+    fn handle_without_place(&self, request: Request) -> Response {
+        self.answer(&request, false)
     }
 
     fn finish(&self, deadline: Instant) {

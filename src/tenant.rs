@@ -26,6 +26,8 @@ const PRIVATE: u32 = 0o700;
 /// One tenant: what it is configured to be, and its stores.
 #[derive(Debug)]
 pub struct Tenant {
+    /// Its number among the tenants.
+    pub number: usize,
     /// The configuration.
     pub config: TenantConfig,
     /// Where its files are.
@@ -57,6 +59,7 @@ pub struct Tenants {
 impl Tenant {
     /// The stores of a tenant; looks at none of their files yet.
     fn new(
+        number: usize,
         config: &TenantConfig,
         whole: &Config,
         disk: Arc<dyn Disk>,
@@ -79,6 +82,7 @@ impl Tenant {
         let accounts = FlatAccounts::new(disk.clone(), state, &views, group, claims.clone(), wait);
         let (pickup, pickup_group) = (config.pickup.as_path(), config.pickup_group);
         Ok(Self {
+            number,
             captcha: Captcha::new(disk.clone(), &spool, config.captcha_ttl, wait),
             claims,
             accounts: Box::new(accounts),
@@ -135,8 +139,9 @@ impl Tenants {
     ) -> Result<Self, Fault> {
         let mut by_host = HashMap::new();
         let mut default = None;
-        for tenant_config in &config.tenants {
-            let tenant = Tenant::new(tenant_config, config, disk.clone(), languages.clone())?;
+        for (number, tenant_config) in config.tenants.iter().enumerate() {
+            let tenant =
+                Tenant::new(number, tenant_config, config, disk.clone(), languages.clone())?;
             let tenant = Arc::new(tenant);
             for host in std::iter::once(&tenant_config.host).chain(&tenant_config.aliases) {
                 by_host.insert(host.clone(), tenant.clone());

@@ -40,7 +40,9 @@ pub fn run(handler: &dyn Handler) -> io::Result<()> {
     let params: Params =
         std::env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec())).collect();
     let body = read_body(&params, &mut io::stdin().lock());
-    let mut response = guard::answer(handler, guard::request(params, true, body));
+    // Every request is a process, whose number the web server limits: there is no bulkhead.
+    let request = guard::request(params, true, body);
+    let mut response = guard::answer(|| handler.handle(request));
     let mut bytes = Vec::new();
     response.write_cgi(&mut bytes);
     let written = write_out(&bytes);

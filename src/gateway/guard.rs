@@ -3,13 +3,12 @@
 
 use std::panic::{self, AssertUnwindSafe};
 
-use super::Handler;
 use crate::http::{After, BODY_MAX, Body, Params, Request, Response};
 use crate::log::{self, Level};
 
 /// Asks the handler; a panic is answered 500. The panic hook logs it: see [`report_panics`].
-pub fn answer(handler: &dyn Handler, request: Request) -> Response {
-    panic::catch_unwind(AssertUnwindSafe(|| handler.handle(request))).unwrap_or_else(|_| {
+pub fn answer(ask: impl FnOnce() -> Response) -> Response {
+    panic::catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| {
         let body = r#"{"error":"server_error","error_description":"the server failed to answer"}"#;
         Response::json(500, body)
     })

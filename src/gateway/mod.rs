@@ -2,6 +2,7 @@
 //! CGI. Each turns bytes into a [`Request`](crate::http::Request), asks the [`Handler`], and turns
 //! the [`Response`](crate::http::Response) into bytes.
 
+pub mod bulkhead;
 pub mod cgi;
 pub mod fastcgi;
 pub mod fastcgi_crate;

@@ -89,11 +89,12 @@ pub fn run(
     log_start(config, &listeners);
     match (config.gateway, listeners.as_slice()) {
         (Gateway::Own, _) => {
-            let options = fastcgi::Options { workers: config.workers, descriptors };
+            let Config { workers, lock_wait, .. } = *config;
+            let options = fastcgi::Options { workers, lock_wait, descriptors };
             fastcgi::serve(listeners, handler, options, &signals)?;
         }
         (Gateway::FastcgiCrate, [listener]) => {
-            fastcgi_crate::serve(listener, handler, &signals)?;
+            fastcgi_crate::serve(listener, handler, (config.workers, config.lock_wait), &signals)?;
         }
         (Gateway::FastcgiCrate, _) => {
             return Err(ServeError::new(

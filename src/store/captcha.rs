@@ -10,7 +10,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use data_encoding::BASE64URL_NOPAD;
@@ -43,6 +43,8 @@ pub struct Captcha {
     lifetime: u64,
     wait: Duration,
     in_use: Mutex<Option<InUse>>,
+    /// Held while the key file is read or made.
+    reading: Mutex<()>,
 }
 
 /// The key as it was last read, the file that it was read from, and when that was last looked at.
@@ -90,19 +92,23 @@ impl Captcha {
             lifetime: u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX),
             wait,
             in_use: Mutex::new(None),
+            reading: Mutex::new(()),
         }
     }
 
     /// A new captcha. Writes nothing to disk, once there is a key.
     pub fn issue(&self, now: u64) -> Result<Issued, Fault> {
-        let key = self.key()?;
-        let mut payload = [0; PAYLOAD];
-        payload[..6].copy_from_slice(&now.to_be_bytes()[2..]);
-        rand::rng().fill(&mut payload[6..]);
-        let (a, b) = summands(&key, &payload);
-        let token =
-            [BASE64URL_NOPAD.encode(&payload), BASE64URL_NOPAD.encode(&tag(&key, &payload))];
-        Ok(Issued { question: format!("{a} + {b}"), token: token.join(".") })
+        Ok(issue(&self.key()?, now))
+    }
+
+    /// The same from memory alone, with the key as it was last read; `None` where it was not.
+    pub fn issue_from_memory(&self, now: u64) -> Option<Issued> {
+        self.in_use().as_ref().map(|key| issue(key, now))
+    }
+
+    /// Whether there is a key in memory.
+    pub fn has_key(&self) -> bool {
+        self.in_use().is_some()
     }
 
     /// What `token` and `answer` amount to, before it is counted; `None` for a token that is unknown,
@@ -127,18 +133,16 @@ impl Captcha {
 
     /// The key in use, read again soon after its file changed.
     fn key(&self) -> Result<InUse, Fault> {
-        let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(key) = in_use.as_mut() {
-            if key.looked.elapsed() < LOOK_AGAIN {
-                return Ok(key.clone());
-            }
-            if self.disk.stat(&self.key_file).is_ok_and(|stat| stat == key.stat) {
-                key.looked = Instant::now();
-                return Ok(key.clone());
-            }
+        if let Some(key) = self.current_key() {
+            return Ok(key);
+        }
+        let _one_at_a_time = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = self.current_key() {
+            return Ok(key);
         }
         let read = self.read_or_make_key();
-        let key = read.map_err(|cause| {
+        *self.in_use() = read.as_ref().ok().cloned();
+        read.map_err(|cause| {
             let kind = cause.kind();
             let fault = Fault::new("read or make the captcha key", &self.key_file, cause);
             match kind {
@@ -149,9 +153,30 @@ impl Captcha {
                 io::ErrorKind::NotFound => fault.way_out(NO_DIRECTORY),
                 _ => fault,
             }
-        })?;
-        *in_use = Some(key.clone());
-        Ok(key)
+        })
+    }
+
+    /// The key in memory, where its file is still the same. Only the thread that looks waits for a
+    /// disk that hangs; the others have the key meanwhile.
+    fn current_key(&self) -> Option<InUse> {
+        let key = {
+            let mut in_use = self.in_use();
+            let key = in_use.as_mut()?;
+            if key.looked.elapsed() < LOOK_AGAIN {
+                return Some(key.clone());
+            }
+            key.looked = Instant::now();
+            key.clone()
+        };
+        if self.disk.stat(&self.key_file).is_ok_and(|stat| stat == key.stat) {
+            return Some(key);
+        }
+        self.in_use().take_if(|known| known.stat == key.stat);
+        None
+    }
+
+    fn in_use(&self) -> MutexGuard<'_, Option<InUse>> {
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read_or_make_key(&self) -> io::Result<InUse> {
@@ -181,6 +206,15 @@ impl Captcha {
             question: keyed(&key, b"question"),
         })
     }
+}
+
+fn issue(key: &InUse, now: u64) -> Issued {
+    let mut payload = [0; PAYLOAD];
+    payload[..6].copy_from_slice(&now.to_be_bytes()[2..]);
+    rand::rng().fill(&mut payload[6..]);
+    let (a, b) = summands(key, &payload);
+    let token = [BASE64URL_NOPAD.encode(&payload), BASE64URL_NOPAD.encode(&tag(key, &payload))];
+    Issued { question: format!("{a} + {b}"), token: token.join(".") }
 }
 
 /// The key in a key file's text, where the file is whole and of this boot.

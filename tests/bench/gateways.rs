@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use codeb_signup::gateway::fastcgi::{self as own, Options};
 use codeb_signup::gateway::listener::Listener;
@@ -16,6 +17,9 @@ const BODY: &str = concat!(
     r#"{"question":"3 + 5","token":"AZ0123456789abcdefghijkl.0123456789abcdefghijklmnopqrstuv","#,
     r#""realm":"bench.example"}"#
 );
+
+/// How long a request waits for its turn; none does here.
+const WAIT: Duration = Duration::from_secs(5);
 
 struct Constant;
 
@@ -31,7 +35,7 @@ pub fn answer(kind: &str) {
     match kind {
         "own" => {
             let (signals, _keep) = UnixStream::pair().unwrap();
-            let options = Options { workers: 64, descriptors: 8192 };
+            let options = Options { workers: 64, lock_wait: WAIT, descriptors: 8192 };
             let listener = Listener::inherited(socket).unwrap();
             own::serve(vec![listener], Arc::new(Constant), options, &signals).unwrap();
         }

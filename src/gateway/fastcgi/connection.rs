@@ -1,18 +1,21 @@
 //! One connection: its socket, the state of its input, and what of its output is not out yet.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 
+use super::deadline::Deadline;
 use super::parser::{Parser, Step};
+use super::places::{Admission, Place, Places};
 use super::record;
+use crate::gateway::bulkhead::Ticket;
 use crate::gateway::listener::Stream;
 use crate::gateway::{Handler, guard};
-use crate::http::After;
+use crate::http::{After, Request, Response};
 
 /// How long a request may take to arrive, from its first byte to its last. A web server buffers
 /// bodies and sends a request at once.
@@ -40,9 +43,9 @@ impl Buffers {
 
 /// What counts the connections of the process.
 #[derive(Debug)]
-struct Place(Arc<AtomicUsize>);
+struct Counted(Arc<AtomicUsize>);
 
-impl Drop for Place {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -53,6 +56,8 @@ impl Drop for Place {
 pub struct Connection {
     /// The socket.
     pub stream: Stream,
+    /// Its token in the table, once it is there.
+    pub token: OnceLock<u64>,
     /// Wake-ups that nobody has acted upon yet. The worker that raises it from zero owns the
     /// connection until it has lowered it to zero again.
     pub wakes: AtomicUsize,
@@ -60,7 +65,7 @@ pub struct Connection {
     pub awaits_output: AtomicBool,
     deadline: Deadline,
     state: Mutex<State>,
-    _place: Place,
+    _counted: Counted,
 }
 
 struct State {
@@ -71,6 +76,16 @@ struct State {
     afters: Vec<After>,
     /// Whether the connection ends once they are out.
     closing: bool,
+    parked: Option<Parked>,
+}
+
+/// A request that is whole and waits for a place. At most one a connection, so that their number is
+/// bounded as that of connections is.
+struct Parked {
+    ticket: Ticket,
+    id: u16,
+    keep: bool,
+    request: Request,
 }
 
 impl fmt::Debug for State {
@@ -94,6 +109,8 @@ pub enum Verdict {
 pub struct Look<'a> {
     /// What answers.
     pub handler: &'a dyn Handler,
+    /// The places for requests that may wait.
+    pub places: &'a Places,
     /// The worker's buffers.
     pub buffers: &'a mut Buffers,
     /// Work for after the answers whose last byte is out.
@@ -103,8 +120,7 @@ pub struct Look<'a> {
 }
 
 impl Connection {
-    /// A connection that was just accepted. It takes a place in `count`, and gives it back when
-    /// it is dropped.
+    /// A connection that was just accepted. It counts in `count` until it is dropped.
     pub fn new(stream: Stream, count: &Arc<AtomicUsize>, connections_max: usize) -> Self {
         count.fetch_add(1, Ordering::AcqRel);
         let state = State {
@@ -112,14 +128,16 @@ impl Connection {
             unsent: Vec::new(),
             afters: Vec::new(),
             closing: false,
+            parked: None,
         };
         Self {
             stream,
+            token: OnceLock::new(),
             wakes: AtomicUsize::new(0),
             awaits_output: AtomicBool::new(false),
             deadline: Deadline::default(),
             state: Mutex::new(state),
-            _place: Place(Arc::clone(count)),
+            _counted: Counted(Arc::clone(count)),
         }
     }
 
@@ -130,20 +148,26 @@ impl Connection {
 
     /// Whether nothing is under way on it.
     pub fn is_idle(&self) -> bool {
-        self.wakes.load(Ordering::Acquire) == 0 && !self.deadline.is_set()
+        self.wakes.load(Ordering::Acquire) == 0
+            && !self.deadline.is_set()
+            && self.state.try_lock().is_ok_and(|state| state.parked.is_none())
     }
 
     /// Sends what waits, reads what is there, answers every request in it. With `to_end` it reads
     /// until the socket has no more; otherwise a read that did not fill the buffer is the last,
     /// since bytes that come later wake somebody again.
-    pub fn look(&self, to_end: bool, look: &mut Look<'_>) -> Verdict {
+    pub fn look(self: &Arc<Self>, to_end: bool, look: &mut Look<'_>) -> Verdict {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *state;
+        state.answer_parked(look);
         if !state.unsent.is_empty() {
             match self.send(&state.unsent) {
                 Ok(sent) if sent == state.unsent.len() => state.unsent = Vec::new(),
                 Ok(sent) => {
                     state.unsent.drain(..sent);
+                    if !self.deadline.is_set() {
+                        self.deadline.set(look.started, REPLY_TIME);
+                    }
                     return Verdict::AwaitOutput;
                 }
                 Err(_) => return state.close(look),
@@ -175,7 +199,8 @@ impl Connection {
     }
 
     /// Acts on the first `length` bytes of the input buffer.
-    fn take(&self, state: &mut State, length: usize, look: &mut Look<'_>) -> Verdict {
+    fn take(self: &Arc<Self>, state: &mut State, length: usize, look: &mut Look<'_>) -> Verdict {
+        let Look { handler, places, .. } = *look;
         let Buffers { input, output } = &mut *look.buffers;
         let mut input = input.get(..length).unwrap_or_default();
         let mut answered = false;
@@ -184,11 +209,23 @@ impl Connection {
             match state.parser.feed(&mut input, output) {
                 Step::NeedMore => break,
                 Step::HangUp => state.closing = true,
+                Step::Aborted { keep } => {
+                    state.leave(places);
+                    state.closing = !keep;
+                }
                 Step::Ready { id, request, keep } => {
                     answered = true;
                     // It has arrived: what its answer takes is not the peer's time.
                     self.deadline.clear();
-                    let mut response = guard::answer(look.handler, request);
+                    let place = match places.admit(self, handler.waits(&request)) {
+                        Admission::Now(place) => place,
+                        Admission::Parked(ticket) => {
+                            state.parser.put_off(id, keep);
+                            state.parked = Some(Parked { ticket, id, keep, request });
+                            continue;
+                        }
+                    };
+                    let mut response = answer(handler, places, place, request);
                     record::push_answer(output, id, &response);
                     state.afters.extend(response.take_after());
                     state.closing = !keep;
@@ -248,49 +285,54 @@ impl Connection {
     }
 }
 
-impl State {
-    /// The work after answers is done even where the peer is gone: it was promised to the request.
-    fn close(&mut self, look: &mut Look<'_>) -> Verdict {
-        look.afters.append(&mut self.afters);
-        Verdict::Close
+/// Asks for the answer to a request, and gives its place back.
+fn answer(handler: &dyn Handler, places: &Places, place: Place, request: Request) -> Response {
+    match place {
+        Place::NotNeeded => guard::answer(|| handler.handle(request)),
+        Place::Refused => guard::answer(|| handler.handle_without_place(request)),
+        Place::Held(tenant) => {
+            let response = guard::answer(|| handler.handle(request));
+            places.release(tenant);
+            response
+        }
     }
 }
 
-/// When to give up on a peer, in milliseconds since the responder's start; 0 for never.
-#[derive(Debug, Default)]
-struct Deadline(AtomicU64);
-
-impl Deadline {
-    fn set(&self, started: Instant, after: Duration) {
-        self.0.store(millis(started.elapsed() + after), Ordering::Release);
+impl State {
+    /// Answers the parked request, where its turn has come or its time is over; the answer is put to
+    /// what is not sent yet.
+    fn answer_parked(&mut self, look: &mut Look<'_>) {
+        let turn = self.parked.as_ref().and_then(|parked| look.places.turn(parked.ticket));
+        let Some(place) = turn else { return };
+        let Some(Parked { id, keep, request, .. }) = self.parked.take() else { return };
+        self.parser.resume();
+        let mut response = answer(look.handler, look.places, place, request);
+        record::push_answer(&mut self.unsent, id, &response);
+        self.afters.extend(response.take_after());
+        self.closing = !keep;
     }
 
-    fn clear(&self) {
-        // A plain load is much cheaper than a store where there is nothing to clear.
-        if self.is_set() {
-            self.0.store(0, Ordering::Release);
+    /// Gives up the parked request, where there is one.
+    fn leave(&mut self, places: &Places) {
+        if let Some(parked) = self.parked.take() {
+            places.leave(parked.ticket);
         }
     }
 
-    fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire) != 0
+    /// The work after answers is done even where the peer is gone: it was promised to the request.
+    fn close(&mut self, look: &mut Look<'_>) -> Verdict {
+        self.leave(look.places);
+        look.afters.append(&mut self.afters);
+        Verdict::Close
     }
-
-    fn is_over(&self, started: Instant) -> bool {
-        let at = self.0.load(Ordering::Acquire);
-        at != 0 && at < millis(started.elapsed())
-    }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Write;
     use std::os::unix::net::UnixStream;
-    use std::sync::OnceLock;
+
+    use nix::sys::epoll::{Epoll, EpollCreateFlags};
 
     use super::*;
     use crate::http::{Request, Response};
@@ -314,9 +356,11 @@ mod tests {
         witness.0.set((connection.clone(), AtomicBool::new(true))).unwrap();
         let started = Instant::now();
         let mut buffers = Buffers::new();
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+        let places = Places::new(1, REPLY_TIME, &epoll, [0, 1]).unwrap();
         let mut look = |expected| {
             let (buffers, afters) = (&mut buffers, &mut Vec::new());
-            let mut look = Look { handler: &witness, buffers, afters, started };
+            let mut look = Look { handler: &witness, places: &places, buffers, afters, started };
             assert_eq!(connection.look(false, &mut look), expected);
         };
         let begin = [1, 1, 0, 1, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];

@@ -5,7 +5,8 @@
 //! | records, answers | `record` |
 //! | name-value pairs | `pairs` |
 //! | bytes → requests, protocol replies | `parser` |
-//! | one socket: read, answer, write | `connection` |
+//! | one socket: read, answer, write; when to give up on it | `connection`, `deadline` |
+//! | the places for requests that may wait | `places`, on `gateway::bulkhead` |
 //! | epoll, the table of connections, accepting | `pool` |
 //! | start, housekeeping, stop | here |
 //!
@@ -16,8 +17,10 @@
 //! responder say so, and no web server asks for it), the roles of authorizer and filter.
 
 mod connection;
+mod deadline;
 pub mod pairs;
 pub mod parser;
+mod places;
 mod pool;
 mod record;
 
@@ -49,6 +52,8 @@ const RETRY: u16 = 50;
 const QUIET: Duration = Duration::from_millis(20);
 /// How long accepting from an own socket goes on during a stop, should it never be silent.
 const LAST_ACCEPTS: Duration = Duration::from_secs(2);
+/// How long before the end of a stop the requests that still wait for their turn are refused.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// A worker's stack, in bytes. A whole sign-up was seen to fit into 96 KiB in an unoptimised build.
 const STACK: usize = 256 * 1024;
 /// The most connections of one process, where descriptors suffice.
@@ -63,8 +68,10 @@ const DESCRIPTORS_ALL: usize = 64;
 /// How the responder runs.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Threads that answer requests.
+    /// Threads that answer requests that may wait for a disk; one more answers none of these.
     pub workers: usize,
+    /// How long a request waits for its turn where its tenant holds its share of them.
+    pub lock_wait: Duration,
     /// Descriptors that the process may have open.
     pub descriptors: usize,
 }
@@ -91,8 +98,7 @@ pub fn serve(
     }
     signals.set_nonblocking(true).map_err(setting_up)?;
     let (end, end_seen_by_workers) = UnixStream::pair().map_err(setting_up)?;
-    let pool =
-        Pool::new(listeners, handler.clone(), options.connections_max(), &end_seen_by_workers);
+    let pool = Pool::new(listeners, handler.clone(), &options, &end_seen_by_workers);
     let pool = Arc::new(pool.map_err(setting_up)?);
     let workers = start_workers(&pool, options.workers)?;
     while !signalled(signals, if pool.is_held_back() { RETRY } else { SWEEP }) {
@@ -109,12 +115,13 @@ pub fn serve(
     Ok(())
 }
 
+/// Starts the wanted workers, and one beside them: with fewer, fewer requests may wait at a time.
 fn start_workers(pool: &Arc<Pool>, wanted: usize) -> Result<Vec<JoinHandle<()>>, Fault> {
     let mut workers = Vec::new();
-    for number in 0..wanted.max(1) {
-        let pool = Arc::clone(pool);
+    for number in 0..=wanted.max(1) {
+        let own = Arc::clone(pool);
         let named = thread::Builder::new().name(format!("worker-{number}")).stack_size(STACK);
-        match named.spawn(move || pool.work()) {
+        match named.spawn(move || own.work()) {
             Ok(worker) => workers.push(worker),
             Err(error) if workers.is_empty() => {
                 let fault = Fault::pathless("start a worker thread", error);
@@ -126,6 +133,7 @@ fn start_workers(pool: &Arc<Pool>, wanted: usize) -> Result<Vec<JoinHandle<()>>,
                     .field("wanted", wanted)
                     .field("reason", error)
                     .emit();
+                pool.places.set(workers.len() - 1);
                 break;
             }
         }
@@ -155,6 +163,9 @@ fn stop(pool: &Pool, signals: &UnixStream, deadline: Instant) {
     while pool.connections() > 0 && Instant::now() < deadline {
         hurried |= signalled(signals, RETRY);
         housekeep(pool);
+        if Instant::now() + LAST_ANSWERS >= deadline {
+            pool.places.call_all();
+        }
         if hurried {
             pool.end_idle();
         }

@@ -32,6 +32,12 @@ pub enum Step {
         /// Whether the connection goes on after the answer.
         keep: bool,
     },
+    /// The request that was put off is given up, and that is said; where it is not to be kept, the
+    /// connection ends.
+    Aborted {
+        /// Whether the connection goes on.
+        keep: bool,
+    },
     /// The connection is to be closed once the replies so far are out.
     HangUp,
 }
@@ -45,6 +51,8 @@ pub struct Parser {
     scratch: Vec<u8>,
     open: Option<Open>,
     unread: Option<Unread>,
+    /// A request that is whole and not answered yet.
+    put_off: Option<Unread>,
     taken: usize,
     connections_max: usize,
 }
@@ -69,7 +77,7 @@ struct Open {
     body_done: bool,
 }
 
-/// A request that was answered before its body had ended.
+/// A request that is not read any more, but not over.
 #[derive(Debug)]
 struct Unread {
     id: u16,
@@ -86,6 +94,7 @@ impl Parser {
             scratch: Vec::new(),
             open: None,
             unread: None,
+            put_off: None,
             taken: 0,
             connections_max,
         }
@@ -94,6 +103,17 @@ impl Parser {
     /// Whether the peer owes the rest of something.
     pub fn is_midway(&self) -> bool {
         self.head_len > 0 || self.record.is_some() || self.open.is_some() || self.unread.is_some()
+    }
+
+    /// The request that was ready is answered later: until [`Parser::resume`] it is the one open on
+    /// the connection, and may be aborted.
+    pub fn put_off(&mut self, id: u16, keep: bool) {
+        self.put_off = Some(Unread { id, keep });
+    }
+
+    /// The request that was put off is answered now.
+    pub fn resume(&mut self) {
+        self.put_off = None;
     }
 
     /// Takes bytes off `input` until a step is reached; protocol replies are appended to `out`.
@@ -188,10 +208,12 @@ impl Parser {
     fn begin(&mut self, id: u16, out: &mut Vec<u8>) -> Step {
         let &[role1, role0, flags, ..] = self.scratch.as_slice() else { return Step::HangUp };
         let keep = flags & record::KEEP_CONN != 0;
-        match &self.open {
+        let under_way = (self.open.as_ref().map(|open| open.id))
+            .or(self.put_off.as_ref().map(|put_off| put_off.id));
+        match under_way {
             _ if id == 0 => return Step::HangUp,
             // Neither of the two could be answered so that the peer knows which is meant.
-            Some(open) if open.id == id => return Step::HangUp,
+            Some(other) if other == id => return Step::HangUp,
             Some(_) => {
                 record::push_end(out, id, ProtocolStatus::CantMultiplex);
                 return Step::NeedMore;
@@ -217,6 +239,10 @@ impl Parser {
     }
 
     fn abort(&mut self, id: u16, out: &mut Vec<u8>) -> Step {
+        if let Some(Unread { keep, .. }) = self.put_off.take_if(|put_off| put_off.id == id) {
+            record::push_end(out, id, ProtocolStatus::RequestComplete);
+            return Step::Aborted { keep };
+        }
         let keep = match (&self.open, &self.unread) {
             (Some(open), _) if open.id == id => {
                 record::push_end(out, id, ProtocolStatus::RequestComplete);

@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use super::Options;
 use super::connection::{Buffers, Connection, Look, Verdict};
+use super::places::Places;
 use crate::gateway::listener::{Listener, Stream};
 use crate::gateway::{Handler, guard};
 use crate::http::After;
@@ -28,6 +30,9 @@ use crate::log::{self, Level};
 const FIRST_CONNECTION: u64 = 1024;
 /// The token of the descriptor that tells workers to end.
 const END: u64 = u64::MAX;
+/// The tokens of what wakes workers for parked requests: see [`Places`].
+const CALLS: u64 = u64::MAX - 1;
+const TIMER: u64 = u64::MAX - 2;
 /// How long the log stays silent about accepts that fail, after a line about it.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 
@@ -35,6 +40,8 @@ const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 pub struct Pool {
     handler: Arc<dyn Handler>,
     epoll: Epoll,
+    /// The places for requests that may wait.
+    pub places: Places,
     listeners: Vec<RwLock<Option<Listener>>>,
     connections: Mutex<Table>,
     /// Connections there are, those that are not in the table yet included.
@@ -58,7 +65,7 @@ impl Pool {
     pub fn new(
         listeners: Vec<Listener>,
         handler: Arc<dyn Handler>,
-        connections_max: usize,
+        options: &Options,
         end: &impl std::os::fd::AsFd,
     ) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -67,14 +74,16 @@ impl Pool {
             let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
             epoll.add(listener, EpollEvent::new(edge, token))?;
         }
+        let (workers, wait) = (options.workers, options.lock_wait);
         Ok(Self {
             handler,
+            places: Places::new(workers, wait, &epoll, [CALLS, TIMER])?,
             epoll,
             listeners: listeners.into_iter().map(|listener| RwLock::new(Some(listener))).collect(),
             connections: Mutex::new(Table { next: FIRST_CONNECTION, by_token: HashMap::new() }),
             count: Arc::default(),
             accepted: AtomicUsize::new(0),
-            connections_max,
+            connections_max: options.connections_max(),
             held_back: AtomicBool::new(false),
             complained: Mutex::new(None),
             started: Instant::now(),
@@ -95,9 +104,15 @@ impl Pool {
             let [event] = events;
             match event.data() {
                 END => return,
+                TIMER => self.places.call_late(),
+                CALLS => {
+                    if let Some(connection) = self.places.next_called() {
+                        self.attend(connection, true, &mut buffers);
+                    }
+                }
                 token if token < FIRST_CONNECTION => {
                     if let Some(fresh) = self.accept(token) {
-                        self.attend(None, fresh, false, &mut buffers);
+                        self.attend(fresh, false, &mut buffers);
                     }
                 }
                 token => {
@@ -106,22 +121,15 @@ impl Pool {
                         let hang_up =
                             EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
                         let to_end = event.events().intersects(hang_up);
-                        self.attend(Some(token), connection, to_end, &mut buffers);
+                        self.attend(connection, to_end, &mut buffers);
                     }
                 }
             }
         }
     }
 
-    /// Looks at a connection until nobody has called for it any more. `token` is `None` for a
-    /// connection that no one else knows yet.
-    fn attend(
-        &self,
-        mut token: Option<u64>,
-        connection: Arc<Connection>,
-        mut to_end: bool,
-        buffers: &mut Buffers,
-    ) {
+    /// Looks at a connection until nobody has called for it any more.
+    fn attend(&self, connection: Arc<Connection>, mut to_end: bool, buffers: &mut Buffers) {
         let mut afters: Vec<After> = Vec::new();
         if connection.wakes.fetch_add(1, Ordering::AcqRel) > 0 {
             return;
@@ -130,13 +138,14 @@ impl Pool {
         loop {
             let mut look = Look {
                 handler: self.handler.as_ref(),
+                places: &self.places,
                 buffers,
                 afters: &mut afters,
                 started: self.started,
             };
             let verdict = connection.look(to_end, &mut look);
-            if verdict == Verdict::Close || !self.watch(&mut token, &connection, verdict) {
-                self.forget(token);
+            if verdict == Verdict::Close || !self.watch(&connection, verdict) {
+                self.forget(&connection);
                 break;
             }
             match connection.wakes.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Acquire) {
@@ -156,38 +165,32 @@ impl Pool {
     }
 
     /// Makes the connection wake somebody when the time has come; whether that worked.
-    fn watch(&self, token: &mut Option<u64>, connection: &Arc<Connection>, on: Verdict) -> bool {
+    fn watch(&self, connection: &Arc<Connection>, on: Verdict) -> bool {
         let output = on == Verdict::AwaitOutput;
         let mut flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
         flags.set(EpollFlags::EPOLLOUT, output);
-        match *token {
-            Some(known) => {
-                // Waiting for output is rare, and costs a system call at its begin and end.
-                if connection.awaits_output.swap(output, Ordering::AcqRel) == output {
-                    return true;
-                }
-                let mut event = EpollEvent::new(flags, known);
-                self.epoll.modify(&connection.stream, &mut event).is_ok()
-            }
-            None => {
-                connection.awaits_output.store(output, Ordering::Release);
-                let new = {
-                    let mut table = self.table();
-                    let new = table.next;
-                    table.next += 1;
-                    table.by_token.insert(new, Arc::clone(connection));
-                    new
-                };
-                *token = Some(new);
-                self.epoll.add(&connection.stream, EpollEvent::new(flags, new)).is_ok()
-            }
+        // Waiting for output is rare, and costs a system call at its begin and end.
+        let as_before = connection.awaits_output.swap(output, Ordering::AcqRel) == output;
+        if let Some(&known) = connection.token.get() {
+            let mut event = EpollEvent::new(flags, known);
+            return as_before || self.epoll.modify(&connection.stream, &mut event).is_ok();
         }
+        let new = {
+            let mut table = self.table();
+            let new = table.next;
+            table.next += 1;
+            table.by_token.insert(new, Arc::clone(connection));
+            new
+        };
+        // Whoever watches it owns it, so nobody else has set it meanwhile.
+        let _ = connection.token.set(new);
+        self.epoll.add(&connection.stream, EpollEvent::new(flags, new)).is_ok()
     }
 
     /// Lets go of a connection; its last holder closes it.
-    fn forget(&self, token: Option<u64>) {
-        if let Some(token) = token {
-            self.table().by_token.remove(&token);
+    fn forget(&self, connection: &Connection) {
+        if let Some(token) = connection.token.get() {
+            self.table().by_token.remove(token);
         }
     }
 
@@ -228,9 +231,8 @@ impl Pool {
 
     /// Leaves a new connection to whichever worker wakes.
     fn hand_over(&self, connection: &Arc<Connection>) {
-        let mut token = None;
-        if !self.watch(&mut token, connection, Verdict::AwaitInput) {
-            self.forget(token);
+        if !self.watch(connection, Verdict::AwaitInput) {
+            self.forget(connection);
         }
     }
 

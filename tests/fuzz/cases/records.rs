@@ -5,8 +5,11 @@ use codeb_signup::gateway::fastcgi::parser::{Parser, Step};
 use codeb_signup::http::{BODY_MAX, Body, PARAMS_MAX};
 
 /// What the parser made of a connection's bytes: a line for each request, its replies, and whether
-/// it hung up.
-fn conversation(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<String>, Vec<u8>, bool) {
+/// it hung up. Requests are answered at once, or else put off for good.
+fn conversation(
+    pieces: &mut dyn Iterator<Item = &[u8]>,
+    at_once: bool,
+) -> (Vec<String>, Vec<u8>, bool) {
     let mut parser = Parser::new(7);
     let (mut requests, mut replies) = (Vec::new(), Vec::new());
     for mut input in pieces {
@@ -22,6 +25,15 @@ fn conversation(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<String>, Vec<u8
                     let debug = format!("{id} {keep} {request:?}");
                     assert!(debug.len() < 64 * (PARAMS_MAX + BODY_MAX));
                     requests.push(debug);
+                    if !at_once {
+                        parser.put_off(id, keep);
+                    } else if !keep {
+                        return (requests, replies, true);
+                    }
+                }
+                Step::Aborted { keep } => {
+                    assert!(!at_once, "it was answered");
+                    requests.push(format!("aborted {keep}"));
                     if !keep {
                         return (requests, replies, true);
                     }
@@ -35,8 +47,9 @@ fn conversation(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<String>, Vec<u8
 /// A connection is understood in the same way however its bytes are cut into reads.
 pub fn records(data: &[u8]) {
     let Some((&cut, data)) = data.split_first() else { return };
-    let whole = conversation(&mut std::iter::once(data));
-    let pieces = conversation(&mut data.chunks(usize::from(cut) % 37 + 1));
+    let at_once = cut < 128;
+    let whole = conversation(&mut std::iter::once(data), at_once);
+    let pieces = conversation(&mut data.chunks(usize::from(cut) % 37 + 1), at_once);
     assert_eq!(whole, pieces, "the cut changes what is understood");
     // What we say is records to the last byte.
     let mut out = whole.1.as_slice();

@@ -1,6 +1,7 @@
 //! Our FastCGI responder, spoken to straight at its socket: what the specification says, what a
 //! broken or hostile peer does, limits and signals.
 
+mod parked;
 mod process;
 mod server;
 mod wire;

@@ -18,6 +18,9 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+/// How long a request waits for its turn.
+const WAIT: Duration = Duration::from_secs(5);
+
 /// Answers with what it was asked: the query, the body's length, whether the parameters are whole.
 #[derive(Default)]
 pub struct Echo {
@@ -95,7 +98,7 @@ impl Server {
         let echo = Arc::new(Echo::default());
         let handler: Arc<dyn Handler> = Arc::clone(&echo) as _;
         let thread = thread::spawn(move || {
-            let options = fastcgi::Options { workers: 4, descriptors: 1024 };
+            let options = fastcgi::Options { workers: 4, lock_wait: WAIT, descriptors: 1024 };
             fastcgi::serve(vec![listener], handler, options, &signals).unwrap();
         });
         Self { echo, scratch, signal: Some(signal), thread: Some(thread) }
@@ -140,7 +143,7 @@ pub fn be_a_child() {
         gateway: if gateway == "own" { Gateway::Own } else { Gateway::FastcgiCrate },
         workers: 4,
         log: LogTarget::Stderr,
-        lock_wait: Duration::from_secs(5),
+        lock_wait: WAIT,
         default_tenant: None,
         trusted_proxies: Vec::new(),
         tenants: Vec::new(),
