@@ -12,6 +12,7 @@ mod edits;
 mod faults;
 mod kills;
 mod memory;
+mod one_sick_tenant;
 mod port;
 mod properties;
 mod races;

@@ -51,6 +51,11 @@ pub fn exchange(socket: &Path, bytes: &[u8]) -> Reply {
     let mut stream = UnixStream::connect(socket).expect("connect to the program's socket");
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     stream.write_all(bytes).unwrap();
+    answer(&mut stream)
+}
+
+/// Reads the answer to the one request that was sent.
+pub fn answer(stream: &mut UnixStream) -> Reply {
     let mut out = Vec::new();
     loop {
         let mut header = [0; 8];

@@ -5,10 +5,12 @@
 
 pub mod direct;
 pub mod fcgi;
+pub mod frozen;
 pub mod host;
 pub mod http;
 pub mod load;
 pub mod mail;
+pub mod pair;
 pub mod process;
 pub mod raw;
 pub mod server;
