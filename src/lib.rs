@@ -9,7 +9,7 @@
 //! | 6 | [`gateway`] |
 //! | 5 | [`route`] |
 //! | 4 | [`endpoint`] |
-//! | 3 | [`tenant`], [`upkeep`] · [`premises`] |
+//! | 3 | [`tenant`], [`service`], [`maintenance`], [`premises`] |
 //! | 2 | [`store`] |
 //! | 1 | [`background`] · [`disk`] · [`http`] · [`config`] · [`log`] · [`template`] |
 //! | 0 | [`account`], [`secret`], [`error`], [`lang`] |
@@ -25,11 +25,12 @@ pub mod gateway;
 pub mod http;
 pub mod lang;
 pub mod log;
+pub mod maintenance;
 pub mod premises;
 pub mod route;
 pub mod secret;
 pub mod serve;
+pub mod service;
 pub mod store;
 pub mod template;
 pub mod tenant;
-pub mod upkeep;

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codeb_signup::admin::{self, Cli, Failure, Unconfigured, Verb, exit};
-use codeb_signup::config::{self, Config, Listen, LogTarget};
-use codeb_signup::disk::RealDisk;
+use codeb_signup::config::{self, Config, Listen, LogTarget, TenantConfig};
+use codeb_signup::disk::{Disk, RealDisk};
 use codeb_signup::error::Fault;
 use codeb_signup::route::Router;
-use codeb_signup::tenant::Tenant;
-use codeb_signup::{gateway, log, premises, serve, upkeep};
+use codeb_signup::service::{Service, Tenancy};
+use codeb_signup::{gateway, log, maintenance, premises, serve};
 
 /// How long the end of the service waits for a log that hangs: what comes on top of the time of a stop.
 const SERVICE_LOG_WAIT: Duration = Duration::from_secs(1);
@@ -40,12 +40,12 @@ fn main() -> ExitCode {
         }
         Some(Verb::Check) => admin::check(&file),
         Some(Verb::Ha1 { user, realm }) => admin::ha1(&user, &realm),
-        Some(Verb::User { verb, tenant }) => with_tenants(&file, |tenants| {
+        Some(Verb::User { verb, tenant }) => with_tenant(&file, tenant.as_deref(), |tenancy| {
             let (user, to) = verb.parts();
-            admin::set_user(tenants, tenant.as_deref(), user, to)
+            admin::set_user(tenancy, user, to)
         }),
         Some(Verb::Resend { user, tenant }) => {
-            with_tenants(&file, |tenants| admin::resend(tenants, tenant.as_deref(), &user))
+            with_tenant(&file, tenant.as_deref(), |tenancy| admin::resend(tenancy, &user))
         }
         Some(Verb::Preview { what, lang, to, tenant }) => {
             admin::preview(&file, tenant.as_deref(), what, lang.as_deref(), &to)
@@ -57,26 +57,46 @@ fn main() -> ExitCode {
 
 /// Serves until SIGTERM.
 fn serve(config: &Config, listen: Option<Listen>) -> Result<(), Failure> {
-    let router = open_as_owner(config)?;
-    router.warm_up()?;
-    upkeep::start(router.tenants())?;
-    serve::run(config, listen, Arc::new(router))
+    let tenants: Vec<&TenantConfig> = config.tenants.iter().collect();
+    let service = Arc::new(service_as_owner(config, &tenants)?);
+    maintenance::start(&service)?;
+    serve::run(config, listen, Arc::new(Router::new(config, service)))
         .map_err(|error| Failure::new(error.exit_code(), error))
 }
 
-/// Does an operator's work on the tenants of the configuration at `file`.
+/// Does an operator's work on every tenant of the configuration at `file`.
 fn with_tenants(
     file: &Path,
-    work: impl FnOnce(&[Arc<Tenant>]) -> Result<(), Failure>,
+    work: impl FnOnce(&[Arc<Tenancy>]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    work(&open_as_owner(&config::load(file)?)?.tenants())
+    let config = config::load(file)?;
+    let tenants: Vec<&TenantConfig> = config.tenants.iter().collect();
+    work(service_as_owner(&config, &tenants)?.tenancies())
 }
 
-/// The tenants, opened by a process that makes no file which the service could not use.
-fn open_as_owner(config: &Config) -> Result<Router, Failure> {
-    admin::warn(&admin::become_owner(config)?);
-    premises::check(config, &RealDisk)?;
-    open(config)
+/// Does an operator's work on one tenant: that of `host`, or the only one.
+fn with_tenant(
+    file: &Path,
+    host: Option<&str>,
+    work: impl FnOnce(&Tenancy) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let config = config::load(file)?;
+    let tenant = admin::choose(&config.tenants, host)?;
+    let service = service_as_owner(&config, &[tenant])?;
+    service.for_host(&tenant.host).map_or(Ok(()), |tenancy| work(tenancy))
+}
+
+/// The tenants, for a process that makes no file which the service could not use: where it is root it
+/// becomes the owner of these tenants' directories.
+fn service_as_owner(config: &Config, tenants: &[&TenantConfig]) -> Result<Service, Failure> {
+    admin::warn(&admin::become_owner(&config.file, tenants)?);
+    premises::check_log(config).map_err(config::ConfigError::from)?;
+    open_log(config).map_err(|fault| Failure::new(exit::CANNOT_CREATE, fault))?;
+    Ok(Service::new(config, &real_disk())?)
+}
+
+fn real_disk() -> Arc<dyn Disk> {
+    Arc::new(RealDisk)
 }
 
 /// Answers one request; where the configuration cannot be used, with a 500. A disk that fails is the
@@ -90,18 +110,12 @@ fn cgi() -> Result<(), Failure> {
         if let Err(fault) = open_log(&c) {
             log::event(log::Level::Error, "log").field("fault", fault).emit();
         }
-        Ok(Router::for_one_request(&c)?)
+        Ok(Router::new(&c, Arc::new(Service::for_one_request(&c, &real_disk())?)))
     });
     match router {
         Ok(router) => answer(&router),
         Err(failure) => answer(&Unconfigured).and(Err(failure)),
     }
-}
-
-/// The log's target and the tenants.
-fn open(config: &Config) -> Result<Router, Failure> {
-    open_log(config).map_err(|fault| Failure::new(exit::CANNOT_CREATE, fault))?;
-    Ok(Router::open(config)?)
 }
 
 fn open_log(config: &Config) -> Result<(), Fault> {

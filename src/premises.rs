@@ -29,28 +29,33 @@ use crate::template::Templates;
 /// and the log file. The error names everything that is wrong.
 pub fn check(config: &Config, disk: &dyn Disk) -> Result<(), ConfigError> {
     let mut problems = Vec::new();
-    if let LogTarget::File(path) = &config.log {
-        let wrong = check_log(path);
-        let line = config.lines.at("log");
-        problems.extend(wrong.err().map(|wrong| Problem {
-            file: config.file.clone(),
-            line,
-            key: "log".into(),
-            wrong,
-        }));
-    }
+    problems.extend(check_log(config).err());
     let mut seen: Vec<(Stat, &TenantConfig)> = Vec::new();
     for tenant in &config.tenants {
-        let premises = Premises { file: &config.file, tenant, disk };
-        premises.check(&mut problems);
+        Premises { file: &config.file, tenant, disk }.check(&mut problems);
         let Ok(stat) = stat_directory(disk, &tenant.state) else { continue };
         if let Some((_, owner)) = seen.iter().find(|(other, _)| stat.same_file(other)) {
-            let why = format!("is the directory of tenant.{:?} under another name", owner.host);
-            problems.push(premises.problem("state", Wrong::new(why, "give each tenant its own")));
+            problems.push(shared(&config.file, tenant, &owner.host));
         }
         seen.push((stat, tenant));
     }
     ConfigError::of(problems)
+}
+
+/// Checks the log file: that it can be appended to, or made.
+pub fn check_log(config: &Config) -> Result<(), Problem> {
+    let LogTarget::File(path) = &config.log else { return Ok(()) };
+    appendable(path).map_err(|wrong| {
+        let (file, line) = (config.file.clone(), config.lines.at("log"));
+        Problem { file, line, key: "log".into(), wrong }
+    })
+}
+
+/// What is wrong with a tenant whose state directory is that of the tenant `owner`.
+pub fn shared(file: &Path, tenant: &TenantConfig, owner: &str) -> Problem {
+    let why = format!("is the directory of tenant.{owner:?} under another name");
+    let (line, key) = (tenant.lines.at("state"), tenant.key("state"));
+    Problem { file: file.to_owned(), line, key, wrong: Wrong::new(why, "give each tenant its own") }
 }
 
 /// Checks the directories of one tenant of the configuration at `file`.
@@ -218,9 +223,9 @@ impl Premises<'_> {
     }
 }
 
-/// A log file that can be appended to, or made; or a FIFO, which is opened for both directions, so
-/// that the service does not wait for its reader.
-fn check_log(path: &Path) -> Result<(), Wrong> {
+/// Whether it can be appended to, or made; or is a FIFO, which is opened for both directions, so that
+/// the service does not wait for its reader.
+fn appendable(path: &Path) -> Result<(), Wrong> {
     let kind = fs::metadata(path).map(|meta| meta.file_type());
     let is = |what: fn(&FileType) -> bool| kind.as_ref().is_ok_and(what);
     if is(FileType::is_dir) || is(FileType::is_socket) || is(FileType::is_block_device) {

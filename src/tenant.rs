@@ -1,6 +1,5 @@
-//! A tenant with its stores, and the tenants by host.
+//! A tenant with its stores.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,8 +25,6 @@ const PRIVATE: u32 = 0o700;
 /// One tenant: what it is configured to be, and its stores.
 #[derive(Debug)]
 pub struct Tenant {
-    /// Its number among the tenants.
-    pub number: usize,
     /// The configuration.
     pub config: TenantConfig,
     /// Where its files are.
@@ -49,17 +46,9 @@ pub struct Tenant {
     pub background: Background,
 }
 
-/// The tenants, by every host they are asked for.
-#[derive(Debug)]
-pub struct Tenants {
-    by_host: HashMap<String, Arc<Tenant>>,
-    default: Option<Arc<Tenant>>,
-}
-
 impl Tenant {
     /// The stores of a tenant; looks at none of their files yet.
-    fn new(
-        number: usize,
+    pub fn new(
         config: &TenantConfig,
         whole: &Config,
         disk: Arc<dyn Disk>,
@@ -82,7 +71,6 @@ impl Tenant {
         let accounts = FlatAccounts::new(disk.clone(), state, &views, group, claims.clone(), wait);
         let (pickup, pickup_group) = (config.pickup.as_path(), config.pickup_group);
         Ok(Self {
-            number,
             captcha: Captcha::new(disk.clone(), &spool, config.captcha_ttl, wait),
             claims,
             accounts: Box::new(accounts),
@@ -105,10 +93,8 @@ impl Tenant {
         make(&self.config.staging)
     }
 
-    /// Makes whatever a new state directory lacks: for a process that answers one request, which
-    /// learns only then whose it is.
+    /// Makes whatever a new state directory lacks, and reads nothing else.
     pub fn create_if_missing(&self) -> Result<(), Fault> {
-        self.make_directories()?;
         self.accounts.create_if_missing()
     }
 
@@ -124,47 +110,17 @@ impl Tenant {
         }
     }
 
+    /// Reads the accounts and the captcha key, and finishes what a crash left, so that no request
+    /// waits for it.
+    pub fn warm_up(&self) -> Result<(), Fault> {
+        self.accounts.open()?;
+        // Without a key its captchas are answered 503, and everything else goes on.
+        let _ = self.captcha.load_key();
+        Ok(())
+    }
+
     /// Whether nobody may sign up under this name here.
     pub fn is_reserved(&self, user: &Username) -> bool {
         user.is_reserved() || self.config.reserved.iter().any(|name| name == user.as_str())
-    }
-}
-
-impl Tenants {
-    /// Every tenant of the configuration.
-    pub fn new(
-        config: &Config,
-        disk: &Arc<dyn Disk>,
-        languages: &Arc<Languages>,
-    ) -> Result<Self, Fault> {
-        let mut by_host = HashMap::new();
-        let mut default = None;
-        for (number, tenant_config) in config.tenants.iter().enumerate() {
-            let tenant =
-                Tenant::new(number, tenant_config, config, disk.clone(), languages.clone())?;
-            let tenant = Arc::new(tenant);
-            for host in std::iter::once(&tenant_config.host).chain(&tenant_config.aliases) {
-                by_host.insert(host.clone(), tenant.clone());
-            }
-            if config.default_tenant.as_ref() == Some(&tenant_config.host) {
-                default = Some(tenant);
-            }
-        }
-        Ok(Self { by_host, default })
-    }
-
-    /// The tenant that serves `host` (folded, without port).
-    pub fn for_host(&self, host: &str) -> Option<&Arc<Tenant>> {
-        self.by_host.get(host).or(self.default.as_ref())
-    }
-
-    /// Whether any tenant lets mails be asked for again.
-    pub fn any_resends(&self) -> bool {
-        self.by_host.values().any(|tenant| tenant.config.resend)
-    }
-
-    /// Every tenant once.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Tenant>> {
-        self.by_host.iter().filter(|(host, tenant)| **host == tenant.config.host).map(|(_, t)| t)
     }
 }

@@ -49,7 +49,7 @@ const LEAST_FILES: u64 = 1000;
 /// warnings go to standard error.
 pub fn check(path: &Path) -> Result<(), Failure> {
     let config = config::load(path)?;
-    let mut warnings = become_owner(&config)?;
+    let mut warnings = become_owner(&config.file, &config.tenants.iter().collect::<Vec<_>>())?;
     premises::check(&config, &RealDisk)?;
     warnings.extend(self::warnings(&config));
     warnings.sort_by_key(|warning| warning.line);

@@ -17,6 +17,7 @@ use std::time::Duration;
 use crate::config::{ConfigError, Problem};
 use crate::error::Fault;
 use crate::log;
+use crate::service::Out;
 
 pub use check::check;
 pub use cli::{Cli, UserVerb, Verb};
@@ -24,7 +25,7 @@ pub use ha1::ha1;
 pub use preview::preview;
 pub use privilege::become_owner;
 pub use unconfigured::Unconfigured;
-pub use upkeep::{compact, resend, set_user, sweep};
+pub use upkeep::{choose, compact, resend, set_user, sweep};
 
 /// Exit codes, as `sysexits.h` names them.
 pub mod exit {
@@ -71,6 +72,25 @@ impl From<Fault> for Failure {
             _ => exit::IO,
         };
         Self::new(code, fault)
+    }
+}
+
+impl From<Out> for Failure {
+    fn from(out: Out) -> Self {
+        match out {
+            Out::Premises(error) | Out::Shared(error) => error.into(),
+            Out::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<Vec<Out>> for Failure {
+    /// All of them, with the code of the first.
+    fn from(all: Vec<Out>) -> Self {
+        let failures: Vec<Self> = all.into_iter().map(Self::from).collect();
+        let texts: Vec<&str> = failures.iter().map(|failure| failure.text.as_str()).collect();
+        let code = failures.first().map_or(exit::CONFIG, |failure| failure.code);
+        Self { code, text: texts.join("\n") }
     }
 }
 

@@ -32,7 +32,7 @@ pub fn preview(
     to: &Path,
 ) -> Result<(), Failure> {
     let config = config::load(config_file)?;
-    let tenant = choose(&config.tenants, host, |tenant| tenant)?;
+    let tenant = choose(&config.tenants, host)?;
     let broken = |error: &dyn std::fmt::Display| Failure::new(exit::CONFIG, error);
     let languages = Languages::built_in().map_err(|error| broken(&error))?;
     let templates = Templates::new(Arc::new(languages), tenant.templates.as_deref());

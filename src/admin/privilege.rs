@@ -2,26 +2,28 @@
 //! that the service could not use, and every check sees what the service would see.
 
 use std::ffi::CString;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, User, geteuid, initgroups, setgid, setgroups, setuid};
 
-use crate::config::{Config, ConfigError, Problem, TenantConfig, Wrong};
+use crate::config::{ConfigError, Problem, TenantConfig, Wrong};
 use crate::disk::{Disk, RealDisk, Stat};
 use crate::premises::stat_directory;
 
-/// Becomes the owner of the state directories where the process is root. Where that owner is root
+/// Becomes the owner of these tenants' state directories where the process is root; `file` is the
+/// configuration that they come from. Where that owner is root
 /// too, it stays root and returns a warning. Directories that cannot be looked at are left to the
 /// checks that follow. Must run before the first thread.
-pub fn become_owner(config: &Config) -> Result<Vec<Problem>, ConfigError> {
+pub fn become_owner(file: &Path, tenants: &[&TenantConfig]) -> Result<Vec<Problem>, ConfigError> {
     if !geteuid().is_root() {
         return Ok(Vec::new());
     }
-    let owners = owners(config, &RealDisk);
+    let owners = owners(tenants, &RealDisk);
     let Some((first, stat)) = owners.first() else { return Ok(Vec::new()) };
     let problem = |tenant: &TenantConfig, wrong| {
         let (line, key) = (tenant.lines.at("state"), tenant.key("state"));
-        Problem { file: config.file.clone(), line, key, wrong }
+        Problem { file: file.to_owned(), line, key, wrong }
     };
     if let Some((other, stat)) = owners.iter().find(|(_, other)| other.uid != stat.uid) {
         let why = format!("belongs to uid {}, that of {:?} does not", stat.uid, first.host);
@@ -40,9 +42,9 @@ pub fn become_owner(config: &Config) -> Result<Vec<Problem>, ConfigError> {
     Ok(Vec::new())
 }
 
-fn owners<'c>(config: &'c Config, disk: &dyn Disk) -> Vec<(&'c TenantConfig, Stat)> {
+fn owners<'c>(tenants: &[&'c TenantConfig], disk: &dyn Disk) -> Vec<(&'c TenantConfig, Stat)> {
     let stat = |tenant: &'c TenantConfig| Some((tenant, stat_directory(disk, &tenant.state).ok()?));
-    config.tenants.iter().filter_map(stat).collect()
+    tenants.iter().copied().filter_map(stat).collect()
 }
 
 /// Takes on a user for good, with the groups that a login would give; a uid without an account gets

@@ -11,32 +11,32 @@ use super::{Failure, exit, tell};
 use crate::account::Username;
 use crate::config::TenantConfig;
 use crate::endpoint::resend::{self, Mailed};
+use crate::maintenance;
+use crate::service::Tenancy;
 use crate::store::accounts::{Failed, Key, Updated};
 use crate::store::rules::{self, AskedBy};
 use crate::tenant::Tenant;
-use crate::upkeep;
 
 /// Sweeps every tenant's files and says what it did.
-pub fn sweep(tenants: &[Arc<Tenant>]) -> Result<(), Failure> {
-    let mut first = None;
-    for tenant in tenants {
+pub fn sweep(tenancies: &[Arc<Tenancy>]) -> Result<(), Failure> {
+    each(tenancies, |tenant| {
         let host = &tenant.config.host;
-        let Some(report) = upkeep::sweep(tenant, Utc::now())? else {
-            say(format_args!("{host}: another process is sweeping"))?;
-            continue;
+        let Some(report) = maintenance::sweep(tenant, Utc::now())? else {
+            return say(format_args!("{host}: another process is sweeping"));
         };
         say(format_args!("{host}: {report}"))?;
         report.foreign.iter().for_each(|fault| tell("warning: ", &format!("{host}: {fault}")));
-        report.faults.iter().for_each(|fault| tell("", &format!("{host}: {fault}")));
-        first = first.or(report.faults.into_iter().next());
-    }
-    first.map_or(Ok(()), |fault| Err(fault.into()))
+        let mut faults = report.faults.into_iter();
+        let Some(first) = faults.next() else { return Ok(()) };
+        faults.for_each(|fault| tell("", &format!("{host}: {fault}")));
+        Err(first.into())
+    })
 }
 
 /// Rewrites every tenant's accounts and views without their dead space and says what came of it.
-pub fn compact(tenants: &[Arc<Tenant>]) -> Result<(), Failure> {
-    for tenant in tenants {
-        for done in upkeep::compact(tenant)? {
+pub fn compact(tenancies: &[Arc<Tenancy>]) -> Result<(), Failure> {
+    each(tenancies, |tenant| {
+        for done in maintenance::compact(tenant)? {
             let (path, before, after) = (done.path.display(), done.before, done.after);
             if done.pause.is_zero() {
                 say(format_args!("{path}: {before} bytes, nothing to drop"))?;
@@ -47,8 +47,27 @@ pub fn compact(tenants: &[Arc<Tenant>]) -> Result<(), Failure> {
                 ))?;
             }
         }
+        Ok(())
+    })
+}
+
+/// Does a work on every tenant, whatever becomes of it on the one before; the first failure, while
+/// the others are said at once.
+fn each(
+    tenancies: &[Arc<Tenancy>],
+    work: impl Fn(&Tenant) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut first = None;
+    for tenancy in tenancies {
+        let done = tenancy.check_and_open().map_err(Failure::from).and_then(|tenant| work(&tenant));
+        let Err(mut failure) = done else { continue };
+        failure.text = format!("{}: {}", tenancy.config.host, failure.text);
+        match first {
+            None => first = Some(failure),
+            Some(_) => tell("", &failure.text),
+        }
     }
-    Ok(())
+    first.map_or(Ok(()), Err)
 }
 
 /// What an operator may do to an account.
@@ -63,14 +82,9 @@ pub enum Setting {
 }
 
 /// Does to `user`'s account what an operator says.
-pub fn set_user(
-    tenants: &[Arc<Tenant>],
-    host: Option<&str>,
-    user: &str,
-    to: Setting,
-) -> Result<(), Failure> {
+pub fn set_user(tenancy: &Tenancy, user: &str, to: Setting) -> Result<(), Failure> {
     let user = username(user)?;
-    let tenant = choose(tenants, host, |tenant| &tenant.config)?;
+    let tenant = tenancy.check_and_open()?;
     let host = &tenant.config.host;
     let (decide, done) = match to {
         Setting::Enabled => (rules::enable(), "may sign in"),
@@ -89,11 +103,11 @@ pub fn set_user(
 }
 
 /// Sends the activation mail of `user`'s pending account again.
-pub fn resend(tenants: &[Arc<Tenant>], host: Option<&str>, user: &str) -> Result<(), Failure> {
+pub fn resend(tenancy: &Tenancy, user: &str) -> Result<(), Failure> {
     let user = username(user)?;
-    let tenant = choose(tenants, host, |tenant| &tenant.config)?;
+    let tenant = tenancy.check_and_open()?;
     let host = &tenant.config.host;
-    match resend::mail_again(tenant, &user, AskedBy::Operator, Utc::now())? {
+    match resend::mail_again(&tenant, &user, AskedBy::Operator, Utc::now())? {
         Mailed::Sent => say(format_args!("{host}: {user} gets another mail")),
         Mailed::Nothing => {
             let text = format!(
@@ -110,23 +124,22 @@ fn username(text: &str) -> Result<Username, Failure> {
 }
 
 /// The tenant of this host, alias or not; without one, the only tenant.
-pub(super) fn choose<'t, T>(
-    tenants: &'t [T],
+pub fn choose<'t>(
+    tenants: &'t [TenantConfig],
     host: Option<&str>,
-    config: impl Fn(&T) -> &TenantConfig,
-) -> Result<&'t T, Failure> {
+) -> Result<&'t TenantConfig, Failure> {
     let names = || {
-        let names: Vec<_> = tenants.iter().map(|tenant| config(tenant).host.as_str()).collect();
+        let names: Vec<_> = tenants.iter().map(|tenant| tenant.host.as_str()).collect();
         names.join(", ")
     };
     let usage = |text: String| Failure::new(exit::USAGE, text);
     match (host, tenants) {
         (Some(host), _) => {
             let host = host.to_ascii_lowercase();
-            let is_his =
-                |tenant: &&T| config(tenant).host == host || config(tenant).aliases.contains(&host);
-            let found = tenants.iter().find(is_his);
-            found.ok_or_else(|| usage(format!("no tenant {host:?} (there is: {})", names())))
+            let found =
+                |tenant: &&TenantConfig| tenant.host == host || tenant.aliases.contains(&host);
+            let tenant = tenants.iter().find(found);
+            tenant.ok_or_else(|| usage(format!("no tenant {host:?} (there is: {})", names())))
         }
         (None, [tenant]) => Ok(tenant),
         (None, _) => {

@@ -15,11 +15,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::account::{Malformed, Username};
-use crate::config::Signups;
+use crate::config::{Signups, TenantConfig};
 use crate::error::{Error, Refusal};
 use crate::http::{Form, FormError, Request};
 use crate::lang::Language;
 use crate::store::captcha::Presentation;
+use crate::template::Templates;
 use crate::tenant::Tenant;
 
 /// When to ask again whether sign-up is open: nobody knows, so it is only not too often.
@@ -84,10 +85,9 @@ impl Call<'_> {
         found.ok_or_else(|| Refusal::Captcha.into())
     }
 
-    /// The language to answer in: the one that the form names, else the browser's, else the tenant's.
+    /// The language to answer in, where a form may name one.
     fn language(&self, named: Option<&str>) -> &Language {
-        let accepted = self.request.params.text("HTTP_ACCEPT_LANGUAGE");
-        self.tenant.templates.languages.pick(named, accepted, &self.tenant.config.language)
+        language(self.request, &self.tenant.config, &self.tenant.templates, named)
     }
 
     /// Remembers who the request is about; the first name counts.
@@ -99,6 +99,17 @@ impl Call<'_> {
     pub fn now_ms(&self) -> u64 {
         u64::try_from(self.now.timestamp_millis()).unwrap_or(0)
     }
+}
+
+/// The language to answer in: the one that a form names, else the browser's, else the tenant's.
+fn language<'a>(
+    request: &Request,
+    tenant: &TenantConfig,
+    templates: &'a Templates,
+    named: Option<&str>,
+) -> &'a Language {
+    let accepted = request.params.text("HTTP_ACCEPT_LANGUAGE");
+    templates.languages.pick(named, accepted, &tenant.language)
 }
 
 /// The refusal of a field of the wrong shape.

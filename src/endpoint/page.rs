@@ -1,11 +1,13 @@
 //! The pages of `activate.ashx`, in the visitor's language.
 
+use std::sync::Arc;
+
 use data_encoding::BASE64;
 
-use super::Call;
+use super::{Call, language};
 use crate::config::TenantConfig;
 use crate::error::Fault;
-use crate::http::Response;
+use crate::http::{Request, Response};
 use crate::lang::Language;
 use crate::secret::{Token, fill_random};
 use crate::store::mail::Composer;
@@ -42,6 +44,18 @@ pub fn refused(call: &Call<'_>) -> Result<Response, Fault> {
 /// The page of an activation that failed through our fault.
 pub fn failed(call: &Call<'_>) -> Result<Response, Fault> {
     Page { kind: PageKind::Failed, user: None, token: None }.answer(call, 500)
+}
+
+/// The same where the tenant is out: with the templates that come with the program.
+pub fn out(
+    request: &Request,
+    tenant: &TenantConfig,
+    templates: &Arc<Templates>,
+) -> Result<Response, Fault> {
+    let composer = Composer::new(templates.clone(), &tenant.mail_from, &tenant.base_url)?;
+    let language = language(request, tenant, templates, None);
+    let page = Page { kind: PageKind::Failed, user: None, token: None };
+    page.response(tenant, templates, &composer, language, 500)
 }
 
 /// The answer to HEAD: the headers of a page, and nothing to read.
@@ -81,12 +95,22 @@ impl Page<'_> {
     }
 
     fn answer(self, call: &Call<'_>, status: u16) -> Result<Response, Fault> {
+        let Tenant { config, templates, composer, .. } = &**call.tenant;
+        self.response(config, templates, composer, call.language(None), status)
+    }
+
+    fn response(
+        self,
+        tenant: &TenantConfig,
+        templates: &Templates,
+        composer: &Composer,
+        language: &Language,
+        status: u16,
+    ) -> Result<Response, Fault> {
         let mut random = [0; 15];
         fill_random(&mut random).map_err(|cause| Fault::pathless("draw a nonce", cause))?;
         let nonce = BASE64.encode(&random);
-        let Tenant { config, templates, composer, .. } = &**call.tenant;
-        let language = call.language(None);
-        let html = self.html(config, templates, composer, language, &nonce)?;
+        let html = self.html(tenant, templates, composer, language, &nonce)?;
         let policy = format!(
             "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; \
              base-uri 'none'; form-action 'self'; frame-ancestors 'none'"

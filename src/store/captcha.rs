@@ -106,6 +106,11 @@ impl Captcha {
         self.in_use().as_ref().map(|key| issue(key, now))
     }
 
+    /// Has a key in memory, read or made.
+    pub fn load_key(&self) -> Result<(), Fault> {
+        self.key().map(drop)
+    }
+
     /// Whether there is a key in memory.
     pub fn has_key(&self) -> bool {
         self.in_use().is_some()

@@ -236,8 +236,12 @@ fn many_wishes_at_once_make_one_mail() {
 /// A process that dies between the line and the mail leaves a mail that the sweep sends.
 #[test]
 fn what_a_killed_process_leaves_of_a_resend_is_finished_by_the_sweep() {
+    use std::sync::Arc;
+
     use codeb_signup::account::Username;
+    use codeb_signup::disk::{Disk, RealDisk};
     use codeb_signup::secret::Token;
+    use codeb_signup::service::Service;
     use codeb_signup::store::accounts::{Key, Standing, Updated};
     use codeb_signup::store::rules::{self, AskedBy};
 
@@ -245,8 +249,8 @@ fn what_a_killed_process_leaves_of_a_resend_is_finished_by_the_sweep() {
     let first = host.visitor().token_of("joe");
     let seen = files(&host);
     let config = codeb_signup::config::load(&host.config()).unwrap();
-    let router = codeb_signup::route::Router::open(&config).unwrap();
-    let tenant = &router.tenants()[0];
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let tenant = &Service::new(&config, &disk).unwrap().tenancies()[0].open().unwrap();
     let (user, by, now) = (Username::parse("joe").unwrap(), AskedBy::Operator, chrono::Utc::now());
     let Standing::Is(pending) = tenant.accounts.get(&user).unwrap() else { panic!("no joe") };
     // One that died before the line, one that died after it.

@@ -13,6 +13,7 @@ mod faults;
 mod kills;
 mod memory;
 mod one_sick_tenant;
+mod out;
 mod port;
 mod properties;
 mod races;

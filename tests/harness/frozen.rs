@@ -67,7 +67,7 @@ impl HangingDisk {
         run("sync", &["--file-system", &text(&self.path())]).unwrap();
         // The shell thaws at the end of its standard input, which comes however this process ends, and
         // after a time, should this process hang on the disk itself.
-        let script = "fsfreeze --freeze \"$0\" && echo frozen; timeout 100 cat; \
+        let script = "fsfreeze --freeze \"$0\" && echo frozen; timeout 200 cat; \
                       fsfreeze --unfreeze \"$0\"";
         let mut shell = Command::new("sh")
             .args(["-c", script, &text(&self.outer())])
@@ -93,8 +93,10 @@ impl Drop for HangingDisk {
 }
 
 impl Frozen {
-    /// Lets it go on.
+    /// Lets it go on; it must have hung until now.
     pub fn thaw(mut self) {
+        let ended = self.0.as_mut().map(Child::try_wait);
+        assert!(matches!(ended, Some(Ok(None))), "it went on by itself before");
         self.end();
     }
 

@@ -143,10 +143,14 @@ impl Pair {
         self.ask(host, "GET", "/activate.ashx", &format!("token={token}"), b"")
     }
 
+    pub fn mails(&self, host: &str) -> Vec<Mail> {
+        Mail::all(&self.pickup(host))
+    }
+
     /// The mails to `user`.
     pub fn mails_to(&self, host: &str, user: &str) -> Vec<Mail> {
         let to = crate::visitor::email(user);
-        let mails = Mail::all(&self.pickup(host)).into_iter();
+        let mails = self.mails(host).into_iter();
         mails.filter(|mail| mail.header("To") == Some(&to)).collect()
     }
 

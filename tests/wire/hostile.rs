@@ -6,14 +6,16 @@ mod clean;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use codeb_signup::config;
+use codeb_signup::disk::{Disk, RealDisk};
 use codeb_signup::http::{Body, Handler, Params, Request, Response};
 use codeb_signup::log;
 use codeb_signup::route::Router;
+use codeb_signup::service::Service;
 use harness::host::{ALIAS, BASE_URL, HOST, REALM};
 use harness::visitor::URLENCODED;
 use harness::{Form, Host, Reply, Setup, TempDir, fcgi};
@@ -89,8 +91,10 @@ impl Inside {
             dir = dir.path().display()
         );
         let config = config::parse(&dir.path().join("config.toml"), &text).unwrap();
-        let router = Router::open(&config).unwrap();
-        router.warm_up().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let service = Service::new(&config, &disk).unwrap();
+        service.tenancies()[0].warm_up().unwrap();
+        let router = Router::new(&config, Arc::new(service));
         Self { dir, router, clients: AtomicU32::new(1) }
     }
 

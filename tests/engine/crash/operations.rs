@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use codeb_signup::disk::{Disk, LockFile, Open, RealDisk};
+use codeb_signup::maintenance;
 use codeb_signup::store::accounts::Decide;
 use codeb_signup::store::rules;
-use codeb_signup::upkeep;
 
 use super::record::{About, Fault, Kind, Recorder};
 use super::world::{Base, Form, Process};
@@ -152,7 +152,7 @@ pub const ALL: &[Operation] = &[
             fs::write(&path, format!("{dead}\n{text}{dead}\n")).unwrap();
         },
         effects: &[],
-        run: |run| run.on(|process| drop(upkeep::compact(process.tenant()))),
+        run: |run| run.on(|process| drop(maintenance::compact(process.tenant()))),
         ..PLAIN
     },
     Operation {

@@ -3,8 +3,8 @@
 
 use std::fs;
 
+use codeb_signup::maintenance;
 use codeb_signup::store::rules;
-use codeb_signup::upkeep;
 
 use super::operations::{
     ANNA_DISABLED, BERT_REMOVED, EMIL_ENABLED, Effect, NINA, OTTO, Operation, PLAIN, Status, effect,
@@ -69,7 +69,7 @@ pub const ALL: &[Operation] = &[
             run.sign_up_failing(|about| about.is(Kind::Sync, "state/credentials"));
             run.recorder.fail(None);
             run.sign_up("otto", 2);
-            run.on(|process| drop(upkeep::compact(process.tenant())));
+            run.on(|process| drop(maintenance::compact(process.tenant())));
         },
         ..PLAIN
     },

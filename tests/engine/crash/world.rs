@@ -13,12 +13,13 @@ use codeb_signup::config::{self, Config};
 use codeb_signup::disk::Disk;
 use codeb_signup::error::Fault;
 use codeb_signup::http::{Body, Handler, Params, Request, Response};
+use codeb_signup::maintenance;
 use codeb_signup::route::Router;
 use codeb_signup::secret::{Ha1, Token};
+use codeb_signup::service::Service;
 use codeb_signup::store::accounts::{Decide, Decision, Key, Standing, Updated};
 use codeb_signup::store::rules;
 use codeb_signup::tenant::Tenant;
-use codeb_signup::upkeep;
 
 pub const HOST: &str = "accounts.example";
 pub const REALM: &str = "members.example";
@@ -105,9 +106,11 @@ pub struct Process {
 impl Process {
     /// Starts as `serve` does.
     pub fn start(root: &Path, disk: Arc<dyn Disk>) -> Result<Self, Fault> {
-        let router = Router::open_on(&config(root), &disk)?;
-        router.warm_up()?;
-        let tenant = router.tenants().swap_remove(0);
+        let config = config(root);
+        let service = Arc::new(Service::new(&config, &disk)?);
+        let tenant = service.tenancies()[0].open()?;
+        tenant.warm_up()?;
+        let router = Router::new(&config, service);
         Ok(Self { router, tenant })
     }
 
@@ -211,7 +214,7 @@ impl Process {
 
     /// Sweeps as the service does.
     pub fn sweep(&self) -> Result<(), String> {
-        match upkeep::sweep(&self.tenant, Utc::now()) {
+        match maintenance::sweep(&self.tenant, Utc::now()) {
             Ok(Some(report)) if report.faults.is_empty() => Ok(()),
             Ok(Some(report)) => Err(report.faults[0].to_string()),
             Ok(None) => Err("another process sweeps".into()),

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use chrono::Utc;
+use codeb_signup::maintenance;
 use codeb_signup::store::rules;
-use codeb_signup::upkeep;
 
 use super::site::{Site, activate, create, line, set};
 use super::start_child;
@@ -74,7 +74,7 @@ fn a_compaction_among_sign_ups_loses_nothing_in_threads_and_processes() {
         let other = site.tenant();
         let mut reports = Vec::new();
         for _ in 0..COMPACTIONS {
-            reports.extend(upkeep::compact(&other).unwrap());
+            reports.extend(maintenance::compact(&other).unwrap());
             // Some accounts of the beginning go, so that old segments change as well.
             let n = reports.len();
             set(&other, &format!("kept{}", n * 3), rules::remove());
@@ -91,8 +91,8 @@ fn a_compaction_among_sign_ups_loses_nothing_in_threads_and_processes() {
     println!("{made} accounts beside {} files compacted, longest pause {pause:?}", reports.len());
     assert!(made > 0 && acknowledged.keys().any(|user| user.starts_with("child")));
 
-    upkeep::compact(&tenant).unwrap();
-    upkeep::compact(&tenant).unwrap();
+    maintenance::compact(&tenant).unwrap();
+    maintenance::compact(&tenant).unwrap();
     assert!(!site.has_dead_lines());
     assert_eq!(site.comments(), comments);
     let mut accounts = site.accounts();
@@ -118,13 +118,13 @@ fn compaction_keeps_mode_and_owner_and_does_nothing_the_second_time() {
     fill(&site);
     let tenant = site.tenant();
     let before = fs::metadata(site.credentials()).unwrap();
-    let reports = upkeep::compact(&tenant).unwrap();
+    let reports = maintenance::compact(&tenant).unwrap();
     let after = fs::metadata(site.credentials()).unwrap();
     assert!(reports[0].after < reports[0].before && after.len() == reports[0].after);
     assert_ne!(before.ino(), after.ino());
     let rights = |m: &fs::Metadata| (m.mode(), m.uid(), m.gid());
     assert_eq!(rights(&before), rights(&after));
-    let again = upkeep::compact(&tenant).unwrap();
+    let again = maintenance::compact(&tenant).unwrap();
     assert_eq!((again[0].before, again[0].after), (after.len(), after.len()));
     assert_eq!(fs::metadata(site.credentials()).unwrap().ino(), after.ino());
 }
@@ -160,10 +160,10 @@ fn a_compaction_that_is_killed_at_any_moment_leaves_the_accounts_right() {
         site.assert_view();
     }
     println!("30 kills within {whole:?}; {replaced} times the file had been replaced by then");
-    let report = upkeep::sweep(&tenant, Utc::now()).unwrap().unwrap();
+    let report = maintenance::sweep(&tenant, Utc::now()).unwrap().unwrap();
     assert!(report.faults.is_empty() && !report.views_rebuilt);
     assert!(!site.names_in("state").iter().any(|name| name.ends_with(".compact")));
-    upkeep::compact(&tenant).unwrap();
+    maintenance::compact(&tenant).unwrap();
     assert_eq!((site.accounts(), site.comments()), (wanted, comments));
     assert!(!site.has_dead_lines());
 }

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
 use codeb_signup::disk::LockFile;
+use codeb_signup::maintenance;
 use codeb_signup::secret::Token;
 use codeb_signup::store::claims::Place;
-use codeb_signup::upkeep;
 
 use site::{Site, activate, create, create_with, stage, tenant_in};
 
@@ -76,12 +76,12 @@ fn a_staged_mail_is_released_where_its_account_is_pending_and_deleted_where_not(
     stage(&tenant, Token::random().unwrap().id()).leave();
     let held = stage(&tenant, Token::random().unwrap().id());
 
-    let report = upkeep::sweep(&site.tenant(), now).unwrap().unwrap();
+    let report = maintenance::sweep(&site.tenant(), now).unwrap().unwrap();
     assert_eq!((report.released, report.deleted, report.faults.len()), (1, 2, 0), "{report}");
     assert_eq!(site.names_in("pickup"), [format!("{}.eml", promised.hex())]);
     assert_eq!(site.names_in("state/staging").len(), 1, "a running request keeps its mail");
     drop(held);
-    assert!(upkeep::sweep(&tenant, now).unwrap().unwrap().is_empty());
+    assert!(maintenance::sweep(&tenant, now).unwrap().unwrap().is_empty());
 }
 
 #[test]
@@ -91,11 +91,11 @@ fn a_killed_process_leaves_nothing_half_after_the_sweep() {
     let (mut child, mut lines) = start_child(&site);
     assert!(lines.any(|line| line == "ready"));
     let tenant = site.tenant();
-    let before = upkeep::sweep(&tenant, Utc::now()).unwrap().unwrap();
+    let before = maintenance::sweep(&tenant, Utc::now()).unwrap().unwrap();
     assert!(before.is_empty(), "it is alive: {before}");
     child.kill().unwrap();
     child.wait().unwrap();
-    let after = upkeep::sweep(&tenant, Utc::now()).unwrap().unwrap();
+    let after = maintenance::sweep(&tenant, Utc::now()).unwrap().unwrap();
     assert_eq!((after.released, after.deleted), (1, 1), "{after}");
     assert_eq!((site.names_in("pickup").len(), site.names_in("state/staging").len()), (1, 0));
     assert_eq!(site.accounts().into_iter().collect::<Vec<_>>(), [("joe".to_owned(), '1')]);
@@ -115,9 +115,12 @@ fn an_expired_account_goes_with_its_mail_and_its_name_is_free() {
     activate(&tenant, active, then).unwrap();
     create(&tenant, "young", Utc::now()).unwrap();
 
-    assert!(upkeep::sweep(&tenant, then).unwrap().unwrap().released == 1, "in time it is sent");
+    assert!(
+        maintenance::sweep(&tenant, then).unwrap().unwrap().released == 1,
+        "in time it is sent"
+    );
     stage(&tenant, late).leave();
-    let report = upkeep::sweep(&tenant, Utc::now()).unwrap().unwrap();
+    let report = maintenance::sweep(&tenant, Utc::now()).unwrap().unwrap();
     assert_eq!((report.expired, report.deleted, report.released), (51, 1, 0), "{report}");
     let left: Vec<_> = site.accounts().into_iter().collect();
     assert_eq!(left, [("active".to_owned(), '0'), ("young".to_owned(), '1')]);
@@ -142,13 +145,13 @@ fn a_view_that_lacks_an_account_or_has_one_too_many_is_made_anew() {
     let evil = format!("{whole}evil:{}:{}\n", site::REALM, site::HA1);
     for wrong in ["", &evil, &whole.replace("joe", "jim"), &format!("{whole}{whole}")] {
         std::fs::write(&view, wrong).unwrap();
-        assert!(upkeep::sweep(&tenant, now).unwrap().unwrap().views_rebuilt, "{wrong:?}");
+        assert!(maintenance::sweep(&tenant, now).unwrap().unwrap().views_rebuilt, "{wrong:?}");
         site.assert_view();
     }
     std::fs::remove_file(&view).unwrap();
-    upkeep::sweep(&tenant, now).unwrap().unwrap();
+    maintenance::sweep(&tenant, now).unwrap().unwrap();
     site.assert_view();
-    assert!(upkeep::sweep(&tenant, now).unwrap().unwrap().is_empty());
+    assert!(maintenance::sweep(&tenant, now).unwrap().unwrap().is_empty());
 }
 
 #[test]
@@ -174,9 +177,9 @@ fn one_process_sweeps_at_a_time() {
     let tenant = site.tenant();
     let lock = site.dir().join("state/sweep.lock");
     let held = LockFile::new(&lock, 0o600).lock(tenant.disk.as_ref()).unwrap();
-    assert!(upkeep::sweep(&tenant, Utc::now()).unwrap().is_none());
+    assert!(maintenance::sweep(&tenant, Utc::now()).unwrap().is_none());
     drop(held);
-    assert!(upkeep::sweep(&tenant, Utc::now()).unwrap().is_some());
+    assert!(maintenance::sweep(&tenant, Utc::now()).unwrap().is_some());
 }
 
 #[test]
@@ -194,7 +197,7 @@ fn a_spool_file_is_emptied_once_nothing_in_it_counts() {
     assert!(len() > 4096);
     for (hours, emptied) in [(0, 0), (1, 1), (2, 0)] {
         let at = now + TimeDelta::hours(hours) + TimeDelta::seconds(hours);
-        assert_eq!(upkeep::sweep(&tenant, at).unwrap().unwrap().emptied, emptied, "{hours} h");
+        assert_eq!(maintenance::sweep(&tenant, at).unwrap().unwrap().emptied, emptied, "{hours} h");
     }
     assert_eq!(len(), 4096);
 }
@@ -208,7 +211,7 @@ fn what_a_killed_compaction_left_is_deleted() {
     }
     // What an operator prepares before he takes the lock is his.
     std::fs::write(site.dir().join("state/credentials.new"), "joe").unwrap();
-    upkeep::sweep(&tenant, Utc::now()).unwrap().unwrap();
+    maintenance::sweep(&tenant, Utc::now()).unwrap().unwrap();
     let names = site.names_in("state");
     let left = |end: &str| names.iter().any(|name| name.ends_with(end));
     assert!(!left(".compact") && !left(".rewritten") && !left("htdigest.new"), "{names:?}");

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use codeb_signup::account::{Account, Attributes, Purpose, Status, Username, timestamp};
 use codeb_signup::config;
-use codeb_signup::route::Router;
+use codeb_signup::disk::{Disk, RealDisk};
 use codeb_signup::secret::{Ha1, Token, TokenId};
+use codeb_signup::service::Service;
 use codeb_signup::store::accounts::{Decide, Key, Standing, Updated};
 use codeb_signup::store::outbox::Staged;
 use codeb_signup::store::rules;
@@ -117,8 +118,8 @@ impl Drop for Site {
 
 pub fn tenant_in(dir: &Path) -> Arc<Tenant> {
     let config = config::load(&dir.join("config.toml")).unwrap();
-    let tenants = Router::open(&config).unwrap().tenants();
-    let tenant = tenants.into_iter().next().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let tenant = Service::new(&config, &disk).unwrap().tenancies()[0].open().unwrap();
     tenant.accounts.open().unwrap();
     tenant
 }

@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use codeb_signup::upkeep;
+use codeb_signup::maintenance;
 
 use super::site::{Site, create, line};
 
@@ -53,7 +53,7 @@ fn dead_space_does_not_slow_sign_ups_and_compaction_brings_the_size_back() {
     let accounts = site.accounts();
     let comments = site.comments().len();
     let started = Instant::now();
-    let reports = upkeep::compact(&tenant).unwrap();
+    let reports = maintenance::compact(&tenant).unwrap();
     println!("compacted in {:?}: {:?}", started.elapsed(), reports[0]);
     assert!(reports[0].before > 100_000_000 && reports[0].after < 51_000_000);
     println!("compacted file: {:?}", sign_ups(&site, "c"));

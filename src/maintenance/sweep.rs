@@ -1,5 +1,4 @@
-//! What keeps a tenant's files in order while requests go on: the sweep, which decides on what
-//! killed requests left, and compaction.
+//! The sweep, which decides on what killed requests left, and compaction.
 //!
 //! | the sweep finds | and |
 //! |---|---|
@@ -11,39 +10,24 @@
 //! | what a killed compaction or rewrite left | deletes it |
 //! | a directory, link, pipe or foreign file named like a mail | leaves it and says so |
 //!
-//! Between sweeps, each second, changes of the views are made plain to readers that look for another
-//! second in a file's time of change.
-//!
 //! On disk: `sweep.lock` in the state directory; flock on it is held for a sweep or a compaction, so
 //! that one process at a time is at it, and its time of change is when the last sweep ended. Either
 //! can be killed at any moment and run again.
 
 use std::io;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 
 use crate::account::Purpose;
 use crate::disk::{self, Locked, Open};
 use crate::error::Fault;
-use crate::log::{self, Level};
 use crate::secret::TokenId;
 use crate::store::accounts::{Compacted, Failed, Key, Standing, Updated};
 use crate::store::outbox::NotSwept;
 use crate::store::rules;
 use crate::tenant::Tenant;
 
-/// From the sweep at a service's start to the second: the processes that it took over from have
-/// ended by then.
-const FIRST_PAUSE: Duration = Duration::from_secs(60);
-/// Between two sweeps.
-const PAUSE: Duration = Duration::from_secs(600);
-/// By how much of a pause processes that started together drift apart: a tenth.
-const JITTER: u32 = 10;
-/// How soon after a second is over the changes in it are made plain to readers that look for another
-/// second.
-const TICK: Duration = Duration::from_secs(1);
 /// How long a compaction waits for a sweep to end.
 const TURN_WAIT: Duration = Duration::from_secs(30);
 
@@ -103,7 +87,7 @@ pub fn sweep(tenant: &Tenant, now: DateTime<Utc>) -> Result<Option<Report>, Faul
 }
 
 /// Sweeps, unless another process does or did within the time `within`.
-fn sweep_if_due(
+pub fn sweep_if_due(
     tenant: &Tenant,
     now: DateTime<Utc>,
     within: Duration,
@@ -211,59 +195,4 @@ fn swept_within(turn: &Locked, now: DateTime<Utc>, within: Duration) -> bool {
     let Ok(stat) = turn.handle().stat() else { return false };
     let now = i128::from(now.timestamp_millis()) * 1_000_000;
     stat.len > 0 && (0..within.as_nanos() as i128).contains(&(now - stat.mtime))
-}
-
-/// Sweeps every tenant now and from time to time, in a thread of its own that ends with the process.
-pub fn start(tenants: Vec<Arc<Tenant>>) -> Result<(), Fault> {
-    let spawned = std::thread::Builder::new().name("sweep".into()).spawn(move || run(&tenants));
-    spawned.map(drop).map_err(|cause| Fault::pathless("start the sweep's thread", cause))
-}
-
-fn run(tenants: &[Arc<Tenant>]) {
-    sweep_all(tenants, Duration::ZERO);
-    for pause in std::iter::once(FIRST_PAUSE).chain(std::iter::repeat(PAUSE)) {
-        let jitter = pause / JITTER;
-        rest(tenants, pause - jitter / 2 + jitter.mul_f64(rand::random()));
-        sweep_all(tenants, pause / 2);
-    }
-}
-
-/// Waits, and makes changes of the views plain meanwhile.
-fn rest(tenants: &[Arc<Tenant>], time: Duration) {
-    let started = Instant::now();
-    while started.elapsed() < time {
-        std::thread::sleep(TICK);
-        for tenant in tenants {
-            // What is wrong with a view, the sweep says, and not every second.
-            let _ = tenant.accounts.tick(Utc::now());
-        }
-    }
-}
-
-fn sweep_all(tenants: &[Arc<Tenant>], within: Duration) {
-    for tenant in tenants {
-        match sweep_if_due(tenant, Utc::now(), within) {
-            Ok(Some(report)) if !report.is_empty() => log_report(tenant, &report),
-            Ok(_) => {}
-            Err(fault) => log_fault(tenant, Level::Error, &fault),
-        }
-    }
-}
-
-fn log_report(tenant: &Tenant, report: &Report) {
-    log::event(Level::Info, "sweep")
-        .field("tenant", &tenant.config.host)
-        .field("released", report.released)
-        .field("deleted", report.deleted)
-        .field("expired", report.expired)
-        .field("emptied", report.emptied)
-        .field("cleared", report.cleared)
-        .field("views_rebuilt", report.views_rebuilt)
-        .emit();
-    report.foreign.iter().for_each(|fault| log_fault(tenant, Level::Warn, fault));
-    report.faults.iter().for_each(|fault| log_fault(tenant, Level::Error, fault));
-}
-
-fn log_fault(tenant: &Tenant, level: Level, fault: &Fault) {
-    log::event(level, "sweep").field("tenant", &tenant.config.host).field("fault", fault).emit();
 }
