@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::account::Username;
 use crate::background::Background;
-use crate::config::{Config, TenantConfig, View};
+use crate::config::{Config, Signups, TenantConfig, View};
 use crate::disk::Disk;
 use crate::error::Fault;
 use crate::lang::Languages;
@@ -114,8 +114,10 @@ impl Tenant {
     /// waits for it.
     pub fn warm_up(&self) -> Result<(), Fault> {
         self.accounts.open()?;
-        // Without a key its captchas are answered 503, and everything else goes on.
-        let _ = self.captcha.load_key();
+        if self.config.signups == Signups::Open {
+            // Without a key its captchas are answered 503, and everything else goes on.
+            let _ = self.captcha.load_key();
+        }
         Ok(())
     }
 
