@@ -125,6 +125,11 @@ pub struct Locked {
 }
 
 impl Locked {
+    /// The flock on `handle`, where it is free.
+    pub fn try_take(handle: &Arc<dyn Handle>) -> io::Result<Option<Self>> {
+        Ok(handle.try_lock()?.then(|| Self { handle: handle.clone() }))
+    }
+
     /// The locked file.
     pub fn handle(&self) -> &Arc<dyn Handle> {
         &self.handle
@@ -133,7 +138,7 @@ impl Locked {
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        // Closing the descriptor gives the lock back as well; there is nothing else to do.
+        // Closing the descriptor does so as well, unless a child that is just being started has it too.
         let _ = self.handle.unlock();
     }
 }

@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use lettre::{FileTransport, Message, Transport};
 
 use self::group_sync::GroupSync;
-use crate::disk::{Disk, Handle, Open, Stat};
+use crate::disk::{Disk, Locked, Open, Stat};
 use crate::error::Fault;
 use crate::secret::TokenId;
 
@@ -47,8 +47,7 @@ pub struct Outbox {
 pub struct Staged {
     outbox: Arc<Outbox>,
     name: String,
-    /// Open for its lock, which ends with it.
-    _locked: Arc<dyn Handle>,
+    _locked: Locked,
     done: bool,
 }
 
@@ -94,19 +93,18 @@ impl Outbox {
     /// Makes the file that lettre wrote ours: lock, mode, group, sync, name.
     fn adopt(self: &Arc<Self>, written: String, token: TokenId) -> io::Result<Staged> {
         let path = self.staging.join(&written);
-        let locked = self.disk.open(&path, Open::Write)?;
+        let handle = self.disk.open(&path, Open::Write)?;
+        // Nobody else knows its name yet.
+        let locked = Locked::try_take(&handle)?.ok_or(io::ErrorKind::ResourceBusy)?;
         let mut staged =
-            Staged { outbox: self.clone(), name: written, _locked: locked.clone(), done: false };
-        if !locked.try_lock()? {
-            return Err(io::ErrorKind::ResourceBusy.into());
-        }
-        if locked.stat()?.mode != MODE {
-            locked.set_mode(MODE)?;
+            Staged { outbox: self.clone(), name: written, _locked: locked, done: false };
+        if handle.stat()?.mode != MODE {
+            handle.set_mode(MODE)?;
         }
         if let Some(gid) = self.group {
-            locked.set_group(gid)?;
+            handle.set_group(gid)?;
         }
-        locked.sync()?;
+        handle.sync()?;
         let name = format!("{}.eml", token.hex());
         self.disk.rename(&path, &self.staging.join(&name))?;
         staged.name = name;
@@ -171,16 +169,14 @@ impl Outbox {
     }
 
     fn orphan(self: &Arc<Self>, path: &Path, name: String) -> io::Result<Option<Staged>> {
-        let locked = match self.disk.open(path, Open::Write) {
+        let handle = match self.disk.open(path, Open::Write) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened?,
         };
-        if !locked.try_lock()? {
-            return Ok(None);
-        }
+        let Some(locked) = Locked::try_take(&handle)? else { return Ok(None) };
         // Whoever held the lock may have renamed the file away before it let go.
         match self.disk.stat(path) {
-            Ok(stat) if stat.same_file(&locked.stat()?) => {
+            Ok(stat) if stat.same_file(&handle.stat()?) => {
                 Ok(Some(Staged { outbox: self.clone(), name, _locked: locked, done: false }))
             }
             _ => Ok(None),
