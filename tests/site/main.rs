@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it cannot go on")]
 
 mod architecture;
+mod build;
 mod demo;
 mod languages;
 mod papers;
