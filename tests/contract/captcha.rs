@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use harness::host::REALM;
@@ -215,10 +214,7 @@ fn issuing_writes_nothing_to_disk() {
     for _ in 0..4 {
         host.get("/captcha.ashx");
     }
-    // One of the processes sweeps when it starts, and notes that it did.
-    harness::wait_for("the first sweep", Duration::from_secs(10), || {
-        fs::metadata(host.state("sweep.lock")).is_ok_and(|file| file.len() > 0).then_some(())
-    });
+    let _still = harness::hold_still(&host.state(""));
     let before = listing(&host.path().join("state"));
     for _ in 0..300 {
         assert_eq!(host.get("/captcha.ashx").status, 200);

@@ -24,6 +24,8 @@ pub use mail::Mail;
 pub use visitor::{Captcha, Form, Visitor, ha1};
 pub use way::Way;
 
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -51,6 +53,22 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut found: impl FnMut() -> Optio
         assert!(started.elapsed() < limit, "waited {limit:?} in vain for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Waits until a program that was just started has done to the files in `state` what it does by itself:
+/// the first sweep, and a second after that the sweep's thread gives the new view a time of change
+/// without a fraction. No sweep begins while the returned lock is held, so whatever changes from now
+/// on, requests change.
+pub fn hold_still(state: &Path) -> File {
+    let lock = state.join("sweep.lock");
+    let file = wait_for("the end of the first sweep", Duration::from_secs(30), || {
+        File::open(&lock).ok().filter(|file| file.metadata().is_ok_and(|data| data.len() > 0))
+    });
+    file.lock().unwrap();
+    wait_for("a whole second as the view's time of change", Duration::from_secs(30), || {
+        (std::fs::metadata(state.join("htdigest")).unwrap().mtime_nsec() == 0).then_some(())
+    });
+    file
 }
 
 /// Text of a page with the entities undone that templates write.

@@ -1,7 +1,7 @@
 //! Floods and slow peers: whoever else asks is served, and nothing grows.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use codeb_signup::disk::RealDisk;
 use codeb_signup::store::captcha::Captcha;
-use harness::direct::{Direct, Start, Wire, params};
-use harness::{TempDir, wait_for};
+use harness::direct::{Start, Wire, params};
+use harness::{TempDir, hold_still};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Slow connections at once, where the limit on descriptors lets us.
@@ -67,19 +67,11 @@ fn inventory(dir: &Path) -> BTreeMap<PathBuf, (u64, u64, i64, i64)> {
     found
 }
 
-/// Waits for the sweep of the start and keeps others from beginning: what changes then is not its work.
-fn without_sweeps(host: &Direct) -> File {
-    let lock = host.state("sweep.lock");
-    let file = wait_for("the first sweep", Duration::from_secs(20), || File::open(&lock).ok());
-    file.lock().unwrap();
-    file
-}
-
 #[test]
 fn a_flood_of_captchas_writes_nothing() {
     let mut host = Start::default().run();
     assert_eq!(host.sign_up("joe").status, 200);
-    let _sweeps = without_sweeps(&host);
+    let _still = hold_still(&host.state(""));
     let volume = host.volume();
     let before = (inventory(&volume.join("state")), inventory(&volume.join("pickup")), host.log());
     std::thread::scope(|scope| {
@@ -103,7 +95,7 @@ fn a_flood_of_captchas_writes_nothing() {
 #[test]
 fn a_flood_of_refusals_leaves_the_form_usable() {
     let mut host = Start::default().run();
-    let _sweeps = without_sweeps(&host);
+    let _still = hold_still(&host.state(""));
     let good = host.form("joe");
     let spool = |name: &str| fs::metadata(host.state(name)).map_or(0, |m| m.blocks() * 512);
     let (client, rate) = (host.client(), spool("spool/rate"));
