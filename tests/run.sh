@@ -1,16 +1,22 @@
 #!/bin/bash
 # Every check that belongs to a change, in a clean clone on Debian: installs what is missing (as
 # root; otherwise says what to install), then format, lints, documentation, tests, browser tests.
-# At most ten minutes on two cores. Ends with one line in the form of cargo's own:
+# With --tests the last two alone. Five minutes on two idle cores, nine with all dependencies still to
+# be built. Ends with the time of each stage, the names of the tests that failed, and one line in the
+# form of cargo's own:
 #
 #     test result: ok. 321 passed; 0 failed; 0 ignored; finished in 312s
 #
-# Exit codes: 0 all passed, 1 something failed, 69 something is missing that cannot be installed.
-# Longer tests: tests/all.sh.
+# Exit codes: 0 all passed, 1 something failed, 64 wrong usage, 69 something is missing that cannot be
+# installed. Longer tests: tests/all.sh. The same tests again and again: tests/repeat.sh.
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
 started=$SECONDS
+case "$*" in
+    '' | --tests) ;;
+    *) echo 'usage: tests/run.sh [--tests]' >&2; exit 64 ;;
+esac
 [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
 
 # What the tests run, and the package of each: a command by its name, a file by its path.
@@ -90,30 +96,43 @@ fi
 
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
-failed=()
+times=() failed=()
 
 # Runs one stage; a failure does not keep the next ones from telling what they find.
 stage() {
+    local began=$SECONDS
     echo "== $*"
     "$@" 2>&1 | tee -a "$output" || failed+=("$*")
+    times+=("$((SECONDS - began))s $*")
 }
 
-stage cargo fmt --all --check
-stage cargo clippy --locked --all-targets -- -D warnings
-RUSTDOCFLAGS='-D warnings' stage cargo doc --locked --no-deps
-# One test thread a core: tests wait for processes more than they compute, but each starts several.
-stage cargo test --locked --no-fail-fast
-if [ -x tests/browser/run.sh ]; then
-    stage tests/browser/run.sh
+if [ $# = 0 ]; then
+    stage cargo fmt --all --check
+    stage cargo clippy --locked --all-targets -- -D warnings
+    RUSTDOCFLAGS='-D warnings' stage cargo doc --locked --no-deps
 fi
+# Two test threads a core: a test waits for the processes that it starts more than it computes.
+RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) * 2))} stage cargo test --locked --no-fail-fast
+stage tests/browser/run.sh
 
 # The sums of all "test result:" lines of cargo's.
 sum() {
     sed -n "s/^test result: .* \([0-9]*\) $1;.*/\1/p" "$output" | awk '{ n += $1 } END { print n + 0 }'
 }
+
+# The tests that failed, each behind the binary that has it; those of the browser by their sentences.
+failed_tests() {
+    awk '
+        /^ +Running / { binary = $2 == "unittests" ? $3 : $2; sub(/^tests\//, "", binary); sub(/\/main\.rs$/, "", binary) }
+        /^test .* \.\.\. FAILED$/ { print binary "::" $2 }
+        /^ *not ok [0-9]+ - / { sub(/^ *not ok [0-9]+ - /, ""); print "browser: " $0 }' "$output"
+}
+
+printf 'time: %s\n' "${times[@]}"
 counts="$(sum passed) passed; $(sum failed) failed; $(sum ignored) ignored; finished in $((SECONDS - started))s"
 if [ "${#failed[@]}" -gt 0 ]; then
     printf 'failed: %s\n' "${failed[@]}"
+    failed_tests | sed 's/^/failed: /'
     echo "test result: FAILED. $counts"
     exit 1
 fi

@@ -5,8 +5,7 @@ use std::sync::Mutex;
 
 use crate::crash::matrix::{BOUNDED, Points, Recording, Scale, WHOLE};
 use crate::crash::operations::{ALL, Operation};
-use crate::crash::traces;
-use crate::crash::{breakages, log};
+use crate::crash::{breakages, log, traces};
 
 #[test]
 fn no_crash_of_any_operation_loses_or_lets_in_anybody() {
@@ -19,38 +18,46 @@ fn no_crash_of_any_operation_does_however_many_are_tried() {
     play(WHOLE);
 }
 
-/// Plays every operation, and fails where one state violates what must hold.
-fn play(scale: Scale) {
-    log::begin();
-    let queue: Mutex<Vec<&Operation>> = Mutex::new(ALL.iter().chain(traces::ALL).rev().collect());
-    let results = Mutex::new(Vec::new());
+/// What becomes of each item. More threads than there are processors: a recovery that makes a view
+/// anew looks thrice before.
+fn each<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let (queue, results) = (Mutex::new(items), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
-        // More than there are processors: a recovery that makes a view anew looks thrice before.
         for _ in 0..6 {
             scope.spawn(|| {
                 loop {
-                    let Some(operation) = queue.lock().unwrap().pop() else { break };
-                    let played = Recording::of(operation, None, scale).play();
-                    match &played {
-                        Ok(points) => println!("{}: {points:?}", operation.name),
-                        Err(why) => println!("VIOLATION {why}"),
-                    }
-                    results.lock().unwrap().push(played);
+                    let Some(item) = queue.lock().unwrap().pop() else { break };
+                    let result = work(item);
+                    results.lock().unwrap().push(result);
                 }
             });
         }
     });
+    results.into_inner().unwrap()
+}
+
+/// Plays every operation, and fails where one state violates what must hold.
+fn play(scale: Scale) {
+    log::begin();
     let mut all = Points::default();
     let mut violations = 0;
-    for played in results.into_inner().unwrap() {
-        let Ok(points) = played else {
-            violations += 1;
-            continue;
-        };
-        all.steps += points.steps;
-        all.kills += points.kills;
-        all.cuts += points.cuts;
-        all.second += points.second;
+    let operations = ALL.iter().chain(traces::ALL).rev().collect();
+    for (operation, played) in each(operations, |operation: &Operation| {
+        (operation, Recording::of(operation, None, scale).play())
+    }) {
+        match played {
+            Ok(points) => {
+                println!("{}: {points:?}", operation.name);
+                all.steps += points.steps;
+                all.kills += points.kills;
+                all.cuts += points.cuts;
+                all.second += points.second;
+            }
+            Err(why) => {
+                println!("VIOLATION {why}");
+                violations += 1;
+            }
+        }
     }
     let sum = all.kills + all.cuts + all.second;
     println!("crash matrix: {sum} points ({all:?}), {violations} violations");
@@ -62,9 +69,10 @@ fn play(scale: Scale) {
 fn every_deliberate_mistake_in_the_order_of_steps_is_caught() {
     log::begin();
     let mut missed = Vec::new();
-    for (operation, breakage) in breakages::ALL {
-        let operation = ALL.iter().find(|known| known.name == *operation).unwrap();
-        let played = Recording::of(operation, Some(*breakage), BOUNDED).play();
+    for (breakage, played) in each(breakages::ALL.to_vec(), |(name, breakage)| {
+        let operation = ALL.iter().find(|known| known.name == name).unwrap();
+        (breakage, Recording::of(operation, Some(breakage), BOUNDED).play())
+    }) {
         match played {
             Ok(points) => {
                 println!("MISSED {}: {points:?}", breakage.name);
