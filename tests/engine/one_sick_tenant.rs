@@ -160,8 +160,8 @@ fn nothing_is_half_or_lost(pair: &Pair, answers: Vec<(String, Reply)>) {
     println!("| after that | {made} made, and {left} though refused, all whole |");
 }
 
-#[test]
 #[ignore = "tests/all.sh"]
+#[test]
 fn sign_ups_on_a_hung_disk_harm_no_other_tenant_and_no_captcha() {
     let Some(disk) = HangingDisk::mount("sign_ups_on_a_hung_disk") else { return };
     let mut pair = start(Some(&disk.path()));
@@ -182,8 +182,8 @@ fn sign_ups_on_a_hung_disk_harm_no_other_tenant_and_no_captcha() {
     pair.stop();
 }
 
-#[test]
 #[ignore = "tests/all.sh"]
+#[test]
 fn unknown_links_after_an_edit_on_a_hung_disk_harm_no_other_tenant_and_no_captcha() {
     let Some(disk) = HangingDisk::mount("unknown_links_on_a_hung_disk") else { return };
     let mut pair = start(Some(&disk.path()));

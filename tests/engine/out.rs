@@ -177,8 +177,8 @@ fn expired(host: &str, user: &str) -> String {
     )
 }
 
-#[test]
 #[ignore = "tests/all.sh"]
+#[test]
 fn one_tenants_frozen_sweep_keeps_no_other_from_expiring() {
     let Some(disk) = HangingDisk::mount("one_tenants_frozen_sweep") else { return };
     let mut pair = Pair::lay_out("lock_wait = \"2s\"", Some(&disk.path()));
@@ -212,8 +212,8 @@ fn one_tenants_frozen_sweep_keeps_no_other_from_expiring() {
     pair.stop();
 }
 
-#[test]
 #[ignore = "tests/all.sh"]
+#[test]
 fn a_disk_that_hangs_at_the_start_keeps_no_other_tenant_waiting_for_long() {
     let Some(disk) = HangingDisk::mount("a_disk_that_hangs_at_the_start") else { return };
     let mut pair = Pair::lay_out("", Some(&disk.path()));
