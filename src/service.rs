@@ -217,11 +217,6 @@ impl Tenancy {
         matches!(&*self.state(), State::Open(tenant) if tenant.captcha.has_key())
     }
 
-    /// Whether the first try to open it is not over.
-    pub fn is_being_opened(&self) -> bool {
-        matches!(&*self.state(), State::Unopened)
-    }
-
     /// Opens the tenant's stores, which reads nothing but templates yet.
     pub fn open(&self) -> Result<Arc<Tenant>, Fault> {
         let tenant = self.build()?;
@@ -229,9 +224,10 @@ impl Tenancy {
         Ok(tenant)
     }
 
-    /// Opens it where its directories can be used.
+    /// Opens it where its directories can be used, and are no other tenant's.
     pub fn check_and_open(&self) -> Result<Arc<Tenant>, Out> {
         self.check()?;
+        self.use_alone()?;
         Ok(self.open()?)
     }
 

@@ -10,8 +10,7 @@
 
 mod sweep;
 
-use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,52 +37,92 @@ const JITTER: u32 = 10;
 /// second.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What became of the first try to open a tenant.
-type First = (Arc<Tenancy>, Result<(), Out>);
+/// A tenant, and what became of the first try to open it.
+type Tried = (Arc<Tenancy>, Result<(), Out>);
+
+/// What became of the first try to open each tenant, until the start is over.
+#[derive(Debug, Default)]
+struct Start {
+    first: Mutex<First>,
+    told: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct First {
+    is_over: bool,
+    outcomes: Vec<Tried>,
+}
 
 /// Opens every tenant and looks after it from then on, in threads that end with the process. Returns
 /// once requests can be answered; where that will not be, with what keeps each tenant out.
 pub fn start(service: &Service) -> Result<(), Vec<Out>> {
-    let (tell, told) = mpsc::channel::<First>();
+    let start = Arc::new(Start::default());
     for tenancy in service.tenancies() {
-        let (tenancy, tell) = (tenancy.clone(), tell.clone());
+        let (tenancy, start) = (tenancy.clone(), start.clone());
         let thread = thread::Builder::new().name(format!("tenant-{}", tenancy.number));
-        let spawned = thread.spawn(move || run(&tenancy, &tell));
+        let spawned = thread.spawn(move || run(&tenancy, &start));
         spawned.map_err(|cause| {
             let fault = Fault::pathless("start a tenant's thread", cause);
             vec![fault.way_out("raise the limit on tasks (TasksMax, ulimit -u)").into()]
         })?;
     }
-    drop(tell);
-    let deadline = Instant::now() + START_WAIT;
-    let (mut open, mut out) = (0, Vec::new());
-    while open + out.len() < service.tenancies().len() {
-        let first = match open {
-            0 => told.recv().ok(),
-            _ => told.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok(),
-        };
-        match first {
-            Some((_, Ok(()))) => open += 1,
-            Some((_, Err(why @ Out::Shared(_)))) => return Err(vec![why]),
-            Some((tenancy, Err(why))) => out.push((tenancy, why)),
-            None => break,
-        }
+    let outcomes = start.wait_for(service.tenancies().len());
+    let is_open = |(_, outcome): &Tried| outcome.is_ok();
+    let is_shared = |(_, outcome): &Tried| matches!(outcome, Err(Out::Shared(_)));
+    if !outcomes.iter().any(is_open) || outcomes.iter().any(is_shared) {
+        return Err(outcomes.into_iter().filter_map(|(_, outcome)| outcome.err()).collect());
     }
-    if open == 0 {
-        return Err(out.into_iter().map(|(_, why)| why).collect());
-    }
-    out.iter().for_each(|(tenancy, why)| log_out(tenancy, why));
     for tenancy in service.tenancies() {
-        if tenancy.is_being_opened() {
-            log_out(tenancy, &tenancy.late_fault().into());
+        match outcomes.iter().find(|(other, _)| other.number == tenancy.number) {
+            Some((_, Ok(()))) => {}
+            Some((_, Err(why))) => log_out(tenancy, why),
+            None => log_out(tenancy, &tenancy.late_fault().into()),
         }
     }
     Ok(())
 }
 
+impl Start {
+    /// Waits until so many tenants are open or out, or for its time once one is open; what is known
+    /// then.
+    fn wait_for(&self, tenants: usize) -> Vec<Tried> {
+        let deadline = Instant::now() + START_WAIT;
+        let mut first = self.first();
+        while first.outcomes.len() < tenants {
+            // With none open there is nothing to go on with.
+            first = if first.outcomes.iter().all(|(_, outcome)| outcome.is_err()) {
+                self.told.wait(first).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                let woken = self.told.wait_timeout(first, left);
+                woken.unwrap_or_else(PoisonError::into_inner).0
+            };
+        }
+        first.is_over = true;
+        std::mem::take(&mut first.outcomes)
+    }
+
+    /// Tells whoever starts; whether it is still waiting for that.
+    fn tell(&self, tenancy: &Arc<Tenancy>, outcome: Result<(), Out>) -> bool {
+        let mut first = self.first();
+        if !first.is_over {
+            first.outcomes.push((tenancy.clone(), outcome));
+            self.told.notify_all();
+        }
+        !first.is_over
+    }
+
+    fn first(&self) -> MutexGuard<'_, First> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Opens a tenant and looks after it for good.
-fn run(tenancy: &Arc<Tenancy>, tell: &Sender<First>) {
-    let tenant = open(tenancy, tell);
+fn run(tenancy: &Arc<Tenancy>, start: &Start) {
+    let tenant = open(tenancy, start);
     sweep_and_log(&tenant, Duration::ZERO);
     for pause in std::iter::once(FIRST_PAUSE).chain(std::iter::repeat(PAUSE)) {
         rest(&tenant, with_jitter(pause));
@@ -92,21 +131,18 @@ fn run(tenancy: &Arc<Tenancy>, tell: &Sender<First>) {
 }
 
 /// Tries to open a tenant until it is open. The first outcome goes to whoever starts, if it still
-/// waits for that.
-fn open(tenancy: &Arc<Tenancy>, tell: &Sender<First>) -> Arc<Tenant> {
+/// waits for that, and into the log otherwise; later ones where they are new.
+fn open(tenancy: &Arc<Tenancy>, start: &Start) -> Arc<Tenant> {
+    let mut is_first = true;
     let mut known = String::new();
-    let mut first = Some(tell);
     loop {
         let opened = tenancy.warm_up();
-        let outcome = match &opened {
-            Ok(_) => Ok(()),
-            Err(out) => Err(out.share()),
-        };
-        let is_heard =
-            first.take().is_some_and(|tell| tell.send((tenancy.clone(), outcome)).is_ok());
+        let outcome = opened.as_ref().map(drop).map_err(Out::share);
+        let is_told = is_first && start.tell(tenancy, outcome);
+        is_first = false;
         match opened {
             Ok(tenant) => {
-                if !is_heard {
+                if !is_told {
                     log::event(Level::Info, "tenant")
                         .field("tenant", &tenancy.config.host)
                         .field("outcome", "back")
@@ -116,7 +152,7 @@ fn open(tenancy: &Arc<Tenancy>, tell: &Sender<First>) -> Arc<Tenant> {
             }
             Err(out) => {
                 let why = out.to_string();
-                if !is_heard && why != known {
+                if !is_told && why != known {
                     log_out(tenancy, &out);
                 }
                 known = why;

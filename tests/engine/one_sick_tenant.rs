@@ -17,16 +17,16 @@ use harness::{Reply, fcgi, wait_for};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// The configured wait for a turn and for a lock.
-const LOCK_WAIT: Duration = Duration::from_secs(2);
+const LOCK_WAIT: Duration = Duration::from_secs(4);
 /// What is promised beside a tenant whose requests hold all that they may.
-const PROMISED: Duration = Duration::from_secs(3);
+const PROMISED: Duration = Duration::from_secs(5);
 /// How many hang.
 const MANY: usize = 200;
 /// Longer than a disk hangs here.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-fn start(home_of_a: Option<&Path>) -> Pair {
-    let top = format!("lock_wait = \"{}s\"", LOCK_WAIT.as_secs());
+fn start(gateway: &str, home_of_a: Option<&Path>) -> Pair {
+    let top = format!("lock_wait = \"{}s\"\ngateway = \"{gateway}\"", LOCK_WAIT.as_secs());
     let mut pair = Pair::lay_out(&top, home_of_a);
     pair.start();
     pair
@@ -164,7 +164,7 @@ fn nothing_is_half_or_lost(pair: &Pair, answers: Vec<(String, Reply)>) {
 #[test]
 fn sign_ups_on_a_hung_disk_harm_no_other_tenant_and_no_captcha() {
     let Some(disk) = HangingDisk::mount("sign_ups_on_a_hung_disk") else { return };
-    let mut pair = start(Some(&disk.path()));
+    let mut pair = start("own", Some(&disk.path()));
     assert_eq!(pair.sign_up(A, "early").status, 200);
     let requests = sign_ups(&pair, "hung", MANY);
     let frozen = disk.freeze();
@@ -186,7 +186,7 @@ fn sign_ups_on_a_hung_disk_harm_no_other_tenant_and_no_captcha() {
 #[test]
 fn unknown_links_after_an_edit_on_a_hung_disk_harm_no_other_tenant_and_no_captcha() {
     let Some(disk) = HangingDisk::mount("unknown_links_on_a_hung_disk") else { return };
-    let mut pair = start(Some(&disk.path()));
+    let mut pair = start("own", Some(&disk.path()));
     assert_eq!(pair.sign_up(A, "early").status, 200);
     let frozen = disk.freeze();
     let (credentials, edited) = (pair.state(A, "credentials"), pair.state(A, "edited"));
@@ -209,17 +209,20 @@ fn unknown_links_after_an_edit_on_a_hung_disk_harm_no_other_tenant_and_no_captch
 
 #[test]
 fn a_held_lock_harms_no_other_tenant_and_no_captcha() {
-    let mut pair = start(None);
-    assert_eq!(pair.sign_up(A, "early").status, 200);
-    let requests = sign_ups(&pair, "held", MANY);
-    let lock = LockFile::new(&pair.state(A, "credentials.lock"), 0o600).lock(&RealDisk).unwrap();
-    let hanging = send(&pair, requests);
-    served_beside(&pair, "a-lock-is-held");
-    let form = next_is_refused(&pair, "late");
-    drop(lock);
-    let answers: Vec<_> = hanging.into_iter().map(Hanging::answer).collect();
-    assert!(answers.iter().any(|(_, reply)| reply.status == 500));
-    nothing_is_half_or_lost(&pair, answers);
-    assert_eq!(pair.ask(A, "POST", "/signup.ashx", "", &form).outcome(), "200 -");
-    pair.stop();
+    for gateway in ["own", "fastcgi-crate"] {
+        let mut pair = start(gateway, None);
+        assert_eq!(pair.sign_up(A, "early").status, 200);
+        let requests = sign_ups(&pair, "held", MANY);
+        let path = pair.state(A, "credentials.lock");
+        let lock = LockFile::new(&path, 0o600).lock(&RealDisk).unwrap();
+        let hanging = send(&pair, requests);
+        served_beside(&pair, &format!("a-lock-is-held.{gateway}"));
+        let form = next_is_refused(&pair, "late");
+        drop(lock);
+        let answers: Vec<_> = hanging.into_iter().map(Hanging::answer).collect();
+        assert!(answers.iter().any(|(_, reply)| reply.status == 500));
+        nothing_is_half_or_lost(&pair, answers);
+        assert_eq!(pair.ask(A, "POST", "/signup.ashx", "", &form).outcome(), "200 -");
+        pair.stop();
+    }
 }

@@ -114,6 +114,8 @@ impl Pair {
             ("REMOTE_ADDR", &client),
             ("CONTENT_TYPE", URLENCODED),
             ("CONTENT_LENGTH", &length),
+            // What the published crate has to see that all has arrived.
+            ("CODEB_SIGNUP_PARAMS", "whole"),
         ]
         .iter()
         .flat_map(|(name, value)| fcgi::pair(name, value.as_bytes()))
