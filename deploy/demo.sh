@@ -20,7 +20,7 @@ usage: deploy/demo.sh [--port N] [--dir DIR] [--realm REALM] [--gateway own|fast
   --gateway NAME  which FastCGI responder serves (own)
   --profile NAME  cargo's profile (release)
   --set LINE      one more line of the tenant's configuration, as deploy/config.toml has them; the
-                  demo itself sets resend = true
+                  demo itself sets resend = true and a site_name
 
 example: deploy/demo.sh --port 8081 --dir /tmp/demo
 TEXT
@@ -31,7 +31,7 @@ die() { local code=$1; shift; say "$*"; exit "$code"; }
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 port=8080 dir=$repo/target/demo realm=localhost gateway=own profile=release
-settings=('resend = true')
+settings=('resend = true' 'site_name = "Example Users"')
 while (($#)); do
     case $1 in
         --port | --dir | --realm | --gateway | --profile)
@@ -189,7 +189,6 @@ cp "$target/${profile/#dev/debug}/codeb-signup" bin/codeb-signup.new
 mv -f bin/codeb-signup.new bin/codeb-signup
 
 # The demo's own files are written anew at each start; state/ and pickup/ are never touched.
-cp -R "$repo/nginx/html/." html/
 cp "$repo"/nginx/{signup,log}.conf nginx/
 user_line=
 ((EUID == 0)) && user_line="user $(id -nu "$owner") $(stat -c %G .);"
@@ -205,8 +204,10 @@ base_url = "http://127.0.0.1:$port"
 state = "$dir/state"
 pickup = "$dir/pickup"
 mail_from = "noreply@localhost.localdomain"
+html = "$repo/nginx/html"
 $(printf '%s\n' "${settings[@]}")
 TOML
+bin/codeb-signup pages --config config.toml --to html || die 70 "the pages could not be written (see above)"
 if ((${#as_owner[@]})); then
     chown -R "$owner:$group" bin html nginx nginx.conf config.toml log run
     chown "$owner:$group" state pickup

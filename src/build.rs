@@ -1,11 +1,11 @@
-//! Lists the language files, so that adding a language is adding one file.
+//! Lists the language files of mails and activation pages, so that adding a language is adding one file.
 
 use std::error::Error;
 use std::fmt::Write;
 use std::path::Path;
 use std::{env, fs};
 
-const FOLDER: &str = "nginx/html/lang";
+const FOLDER: &str = "src/templates/lang";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={FOLDER}");

@@ -1,19 +1,23 @@
-//! The texts of pages and mails: one flat file a language, `nginx/html/lang/TAG.json`, compiled in
-//! here and served to the sign-up page. Adding a language is adding its file.
+//! The texts of mails and of the pages of `activate.ashx`: one flat file a language,
+//! `src/templates/lang/TAG.json`, compiled in. The sign-up page has its own, which are served:
+//! `nginx/html/lang/TAG.json` (seen at once), `lang/form/TAG.json` and `lang/privacy/TAG.json`. Adding a
+//! language is adding these four files.
 //!
 //! | keys | whose |
 //! |---|---|
 //! | `language`, `dir` | the language's own name; `ltr` or `rtl` |
 //! | `mail_…` | the activation mail's |
 //! | `page_…` | the pages' of `activate.ashx` |
-//! | all others | the sign-up page's |
+//! | `date_form`, `date_months` | how a date is written; the months, a blank between them |
 //!
-//! What stands in braces, `{host}` say, is filled in. A test makes sure that every file has the same
+//! What stands in braces, `{site}` say, is filled in. A test makes sure that every file has the same
 //! keys with the same braces.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+
+use chrono::{DateTime, Datelike, Utc};
 
 include!(concat!(env!("OUT_DIR"), "/languages.rs"));
 
@@ -129,6 +133,15 @@ impl Language {
         fill(self.text(key), |name| value_of(values, name).map(Cow::Borrowed))
     }
 
+    /// A moment to the minute, as the language writes it, in UTC and saying so.
+    pub fn date(&self, time: DateTime<Utc>) -> String {
+        let month = self.text("date_months").split(' ').nth(time.month0() as usize);
+        let (day, year) = (time.day().to_string(), time.year().to_string());
+        let clock = time.format("%H:%M").to_string();
+        let values = [("day", day.as_str()), ("year", &year), ("time", &clock)];
+        self.line("date_form", &[&values[..], &[("month", month.unwrap_or_default())]].concat())
+    }
+
     /// The texts whose keys begin with `prefix`, filled in.
     pub fn texts(&self, prefix: &str, values: &[(&str, &str)]) -> BTreeMap<&str, String> {
         let isolated = self.dir() == "rtl";
@@ -178,29 +191,113 @@ mod tests {
         Languages::built_in().unwrap()
     }
 
+    /// Where the files are that were compiled in.
+    const SOURCES: &str = "src/templates/lang";
+
     /// The names in braces.
     fn holes(text: &str) -> BTreeSet<&str> {
         text.split('{').skip(1).filter_map(|part| Some(part.split_once('}')?.0)).collect()
     }
 
+    /// A text, or its forms by plural category (CLDR).
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Text {
+        One(String),
+        Forms(BTreeMap<String, String>),
+    }
+
+    /// The categories that the language's plural rules can choose, for whole numbers.
+    fn plural_categories(tag: &str) -> &'static [&'static str] {
+        match tag {
+            "ar" => &["few", "many", "one", "other", "two", "zero"],
+            "pl" => &["few", "many", "one", "other"],
+            "es" | "fr" | "it" | "pt" => &["many", "one", "other"],
+            "ja" => &["other"],
+            _ => &["one", "other"],
+        }
+    }
+
+    /// The languages of a folder of the repository: tag, then key, then every form of the text.
+    fn folder(path: &str) -> BTreeMap<String, BTreeMap<String, Vec<String>>> {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let mut all = BTreeMap::new();
+        for tag in TAGS {
+            let source = std::fs::read_to_string(folder.join(format!("{tag}.json"))).unwrap();
+            let texts: BTreeMap<String, Text> = serde_json::from_str(&source).unwrap();
+            let forms = texts.into_iter().map(|(key, text)| match text {
+                Text::One(text) => (key, vec![text]),
+                Text::Forms(forms) => {
+                    assert!(forms.keys().eq(plural_categories(tag)), "{path}/{tag}: {key}");
+                    (key, forms.into_values().collect())
+                }
+            });
+            all.insert((*tag).to_owned(), forms.collect());
+        }
+        all
+    }
+
     #[test]
     fn every_language_has_the_same_keys_with_the_same_holes() {
-        let languages = languages();
-        let model = languages.default();
-        assert!(languages.all().len() >= 10);
-        for language in languages.all() {
-            let tag = language.tag;
-            let keys = |l: &Language| l.texts.keys().cloned().collect::<BTreeSet<_>>();
-            assert_eq!(keys(language), keys(model), "{tag}");
-            for (key, text) in &language.texts {
-                assert_eq!(holes(text), holes(model.text(key)), "{tag}: {key}");
-                assert!(!text.trim().is_empty() && text.trim() == text, "{tag}: {key}");
-                assert!(!text.contains(['\n', '<', '>']), "{tag}: {key}");
-                let same = text == model.text(key) && text.split(' ').count() > 2;
-                assert!(tag == model.tag || !same, "{tag}: {key} is not translated");
+        assert!(TAGS.len() >= 10);
+        let pages = "nginx/html/lang";
+        for path in [SOURCES, pages, &format!("{pages}/form"), &format!("{pages}/privacy")] {
+            let languages = folder(path);
+            let model = &languages[DEFAULT];
+            for (tag, texts) in &languages {
+                assert!(texts.keys().eq(model.keys()), "{path}/{tag}");
+                for (key, text) in texts.iter().flat_map(|(k, all)| all.iter().map(move |t| (k, t)))
+                {
+                    let name = format!("{path}/{tag}: {key}");
+                    let english = model[key].last().unwrap();
+                    // "One character" needs no number.
+                    let mut wanted = holes(english);
+                    let counts = model[key].len() > 1;
+                    wanted.retain(|hole| !counts || holes(text).contains(hole) || *hole == "least");
+                    assert_eq!(holes(text), wanted, "{name}");
+                    assert!(!text.trim().is_empty() && text.trim() == text, "{name}");
+                    assert!(!text.contains(['\n', '<', '>']), "{name}");
+                    let same = text == english && text.split(' ').count() > 2;
+                    let dates = ["{day} {month} {year}", "january"];
+                    let date = dates.iter().any(|part| text.to_lowercase().contains(part));
+                    assert!(tag == DEFAULT || date || !same, "{name} is not translated");
+                }
             }
-            let right_to_left = ["ar", "fa", "he", "ur"].contains(&tag);
-            assert_eq!(language.dir(), if right_to_left { "rtl" } else { "ltr" }, "{tag}");
+        }
+    }
+
+    #[test]
+    fn each_language_has_its_direction_and_its_months() {
+        for language in languages().all() {
+            let right_to_left = ["ar", "fa", "he", "ur"].contains(&language.tag);
+            assert_eq!(
+                language.dir(),
+                if right_to_left { "rtl" } else { "ltr" },
+                "{}",
+                language.tag
+            );
+            let months: BTreeSet<_> = language.text("date_months").split(' ').collect();
+            assert_eq!(months.len(), 12, "{}", language.tag);
+        }
+    }
+
+    #[test]
+    fn a_date_is_written_as_its_language_writes_it_and_names_its_zone() {
+        let time = DateTime::from_timestamp(1_796_164_320, 0).unwrap();
+        let languages = languages();
+        let date = |tag| languages.get(tag).unwrap().date(time);
+        assert_eq!(date("en"), "1 December 2026 at 22:32 (UTC)");
+        assert_eq!(date("de"), "1. Dezember 2026, 22:32 Uhr (UTC)");
+        assert_eq!(date("ja"), "2026年12月1日 22:32(UTC)");
+        assert_eq!(date("pl"), "1 grudnia 2026, godz. 22:32 (UTC)");
+    }
+
+    #[test]
+    fn the_sign_up_page_names_the_mails_subject() {
+        let form = folder("nginx/html/lang/form");
+        for language in languages().all() {
+            let subject = language.text("mail_subject");
+            assert_eq!(form[language.tag]["mail_subject"], [subject], "{}", language.tag);
         }
     }
 

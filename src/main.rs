@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         Some(Verb::Preview { what, lang, to, tenant }) => {
             admin::preview(&file, tenant.as_deref(), what, lang.as_deref(), &to)
         }
+        Some(Verb::Pages { to, tenant }) => admin::pages(&file, tenant.as_deref(), &to),
         Some(Verb::Sweep) => with_tenants(&file, admin::sweep),
         Some(Verb::Compact) => with_tenants(&file, admin::compact),
     })

@@ -49,11 +49,13 @@ pub struct MailValues<'a> {
     pub subject: &'a str,
     /// The host that sends.
     pub host: &'a str,
+    /// What the site is called.
+    pub site: &'a str,
     /// The user name, where a mail may show it.
     pub user: Option<&'a str>,
     /// The link that activates.
     pub link: &'a str,
-    /// Until when.
+    /// Until when, as the language writes it, with its zone.
     pub date: &'a str,
 }
 
@@ -82,6 +84,8 @@ pub struct PageValues<'a> {
     pub english: Option<&'a str>,
     /// The host.
     pub host: &'a str,
+    /// What the site is called.
+    pub site: &'a str,
     /// Whose account.
     pub user: Option<&'a str>,
     /// Where accounts are used.
@@ -151,10 +155,11 @@ impl Templates {
     /// here and not in a sign-up.
     pub fn try_out(&self) -> Result<(), Fault> {
         let (joe, host) = (Some("joe"), "a.example");
-        let (link, date) = ("https://a.example/activate.ashx?token=0", "2030-01-31 12:00 UTC");
+        let site = "A";
+        let (link, date) = ("https://a.example/activate.ashx?token=0", "31 January 2030 (UTC)");
         for language in self.languages.all() {
             for user in [joe, None] {
-                self.mail(language, &MailValues { subject: "-", host, user, link, date })?;
+                self.mail(language, &MailValues { subject: "-", host, site, user, link, date })?;
             }
             for (page, user, token) in [
                 (PageKind::Active, joe, None),
@@ -168,6 +173,7 @@ impl Templates {
                     title,
                     english,
                     host,
+                    site,
                     user,
                     login_page,
                     resend: true,
@@ -190,6 +196,7 @@ impl Templates {
     ) -> Result<(String, String), Fault> {
         let named = [
             ("host", values.host),
+            ("site", values.site),
             ("date", values.date),
             ("user", values.user.unwrap_or_default()),
         ];
@@ -200,7 +207,8 @@ impl Templates {
 
     /// A page.
     pub fn page(&self, language: &Language, values: &PageValues<'_>) -> Result<String, Fault> {
-        let named = [("host", values.host), ("user", values.user.unwrap_or_default())];
+        let user = values.user.unwrap_or_default();
+        let named = [("host", values.host), ("site", values.site), ("user", user)];
         let texts = Value::from(Serde(language.texts("page_", &named)));
         self.render("page.html", language, &texts, values)
     }
@@ -321,7 +329,7 @@ mod tests {
         let dir = directory("rank", &files);
         let templates = Templates::new(languages(), Some(&dir)).unwrap();
         let values =
-            MailValues { subject: "S", host: "h", user: None, link: "L", date: "2030-01-31" };
+            MailValues { subject: "S", host: "h", site: "s", user: None, link: "L", date: "D" };
         let mail = |tag| templates.mail(templates.languages.get(tag).unwrap(), &values).unwrap();
         assert_eq!(mail("en").0, "own L");
         assert!(mail("de").0.starts_with("eigene "));

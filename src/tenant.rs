@@ -75,7 +75,12 @@ impl Tenant {
             claims,
             accounts: Box::new(accounts),
             outbox: Arc::new(Outbox::new(disk.clone(), staging, pickup, pickup_group)),
-            composer: Composer::new(templates.clone(), &config.mail_from, &config.base_url)?,
+            composer: Composer::new(
+                templates.clone(),
+                &config.mail_from,
+                &config.base_url,
+                &config.site_name,
+            )?,
             templates,
             config: config.clone(),
             disk,

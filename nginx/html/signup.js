@@ -1,14 +1,15 @@
-// The sign-up page until somebody fills it in: its language, its captcha. What checks and sends the form
-// is in signup-form.js, fetched when the first field is entered. The sign-in page uses the languages
-// alone.
+// The pages until somebody fills in the form: their language, whose they are, the captcha. What checks
+// and sends the form is in signup-rules.js and signup-form.js, fetched when the first field is entered.
+// The pages beside the form use the first part alone.
 //
 // Promised: one press makes one request; what was typed survives every refusal; a reload sends
-// nothing. URLs are relative, so the page works under any path and any alias of the host. No text is
-// here: all come from lang/XX.json, and the page itself has the English ones that are seen at once
-// (data-text, data-label).
+// nothing. URLs are relative to this file, so the pages work under any path and any alias of the host.
+// No text is here: all come from lang/XX.json, later from lang/form/XX.json, and the pages themselves have
+// the English ones that are seen at once (data-text, data-label).
 "use strict";
 
 const part = (id) => document.getElementById(id);
+const HERE = document.currentScript.src;
 
 // --- languages -----------------------------------------------------------------------------------
 
@@ -24,12 +25,24 @@ const UNSEEN_AT_MOST_MS = 3000;
 const PASSWORD_LEAST = 10; // characters; the server never sees the password
 
 let texts = {};
+let choices = 0; // of a language; the last one counts
+const folders = new Set(["lang"]); // that have texts of the page, a file a language
 const said = new Map(); // id → what it says, for when the language changes
 
-/** The text `key`, with what is in braces filled in; in a right-to-left text each keeps its order. */
+/** The text `key`, with what is in braces filled in; in a right-to-left text each keeps its order. A
+    text in several forms is said in the one that fits `values.count`. */
 function say(key, values = {}) {
   const [open, close] = texts.dir === "rtl" ? ["\u2068", "\u2069"] : ["", ""];
-  return (texts[key] ?? "").replace(/\{(\w+)\}/g, (_, name) => open + values[name] + close);
+  const forms = texts[key] ?? "";
+  const text = typeof forms === "string" ? forms : forms[new Intl.PluralRules(locale()).select(values.count)] ?? forms.other;
+  return text.replace(/\{(\w+)\}/g, (_, name) => open + values[name] + close);
+}
+
+/** The page's language as the visitor's browser has it (de-AT, en-GB), with the digits of the texts. */
+function locale() {
+  const { lang } = document.documentElement;
+  const own = navigator.languages.find((tag) => tag.split("-")[0] === lang) ?? lang;
+  return new Intl.Locale(own, { numberingSystem: "latn" });
 }
 
 /** Lets the element `id` say `key` (null: nothing), now and in any language chosen later. */
@@ -38,21 +51,31 @@ function tell(id, key, values = () => ({})) {
   if (!key || texts.dir) part(id).textContent = key ? say(key, values()) : "";
 }
 
-/** Takes a language over; false where there is no such file. */
+/** Takes a language over, unless another was chosen meanwhile; false where its files cannot be had. */
 async function speak(tag) {
-  const { status, json } = await ask(`lang/${tag}.json`, { cache: "no-cache" });
-  if (status !== 200 || !json.dir) return false;
-  texts = json;
+  const choice = ++choices;
+  const answers = await Promise.all([...folders].map((folder) => ask(new URL(`${folder}/${tag}.json`, HERE), { cache: "no-cache" })));
+  if (answers.some(({ status }) => status !== 200) || !answers[0].json.dir) return false;
+  if (choice !== choices) return true;
+  texts = Object.assign({}, ...answers.map(({ json }) => json));
   Object.assign(document.documentElement, { lang: tag, dir: texts.dir });
+  const values = { least: PASSWORD_LEAST, site: site(), ...facts, count: facts.log_days };
   for (const element of document.querySelectorAll("[data-text]")) {
-    element.textContent = say(element.dataset.text, { least: PASSWORD_LEAST });
+    if (element.dataset.text in texts) element.textContent = say(element.dataset.text, values);
   }
   for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", say(element.dataset.label));
-  for (const [id, { key, values }] of said) tell(id, key, values);
+  document.title += ` – ${site()}`;
+  for (const [id, { key, values: own }] of said) tell(id, key, own);
   part("language").value = tag;
-  if (!new URLSearchParams(location.search).has("lang")) return true;
-  for (const link of document.querySelectorAll("a[href*='login.html'], a[href*='signup.html']")) link.search = `lang=${tag}`;
+  keepLanguage();
   return true;
+}
+
+/** A language that the address names is in the addresses of the other pages, too. */
+function keepLanguage() {
+  if (!new URLSearchParams(location.search).has("lang")) return;
+  const links = document.querySelectorAll("a:is([href*='signup.html'], [href*='login.html'], [href*='privacy.html'])");
+  for (const link of links) link.search = `lang=${document.documentElement.lang}`;
 }
 
 /** The tags to try, best first: `?lang=`, the browser's, the page's own. */
@@ -71,11 +94,39 @@ async function speakBest() {
   if (part("mute")) part("mute").hidden = Boolean(texts.dir);
 }
 
-/** The language menu's choice goes into the address, so that a reload and a link keep it. */
+/** The language menu's choice goes into the address, so that a reload and a link keep it. Until its
+    texts are here, the menu names the language that is seen. */
 async function chooseLanguage() {
   const tag = part("language").value;
-  history.replaceState(history.state, "", `?lang=${tag}${location.hash}`);
-  await speak(tag);
+  part("language").value = document.documentElement.lang;
+  if (!await speak(tag)) {
+    if (part("form")) announce("offline");
+    return;
+  }
+  history.replaceState(history.state, "", `?lang=${document.documentElement.lang}${location.hash}`);
+  keepLanguage();
+}
+
+// --- whose pages these are -----------------------------------------------------------------------
+
+/** What the site is called: `codeb-signup pages` writes that into the page; else it is the host. */
+const site = () => part("site").textContent || location.hostname;
+
+// What the operator filled in on the page itself, for its texts in the other languages.
+const facts = {};
+
+// The activation page leaves this word to the page that it leads to.
+const ACTIVATED = "codeb-signup-activated";
+
+/** Whether the visitor comes from an activation; still known after a reload. */
+function comesFromActivation() {
+  try {
+    if (sessionStorage.getItem(ACTIVATED)) history.replaceState({ activated: true }, "");
+    sessionStorage.removeItem(ACTIVATED);
+  } catch {
+    // No storage is allowed: then the page says what fits everybody.
+  }
+  return Boolean(history.state?.activated);
 }
 
 // --- the form ------------------------------------------------------------------------------------
@@ -93,15 +144,6 @@ const MODES = {
 };
 let mode = MODES.signup;
 
-/** Turns the form into one of the two; nothing typed is lost. */
-function setMode(name) {
-  mode = MODES[name];
-  for (const field of document.querySelectorAll("[data-mode]")) field.hidden = field.dataset.mode !== name;
-  for (const [id, key] of Object.entries(mode.texts)) tell(id, key);
-  for (const field of MODES.signup.fields) mark(field, null);
-  announce(null);
-}
-
 /** Without blanks at its ends (those of Unicode, as the server takes them). */
 const trimmed = (text) => text.replace(/^\p{White_Space}+|\p{White_Space}+$/gu, "");
 
@@ -118,23 +160,42 @@ function mark(field, key, values) {
   tell(`${field}-error`, key, values);
   if (key) part(field).setAttribute("aria-invalid", "true");
   else part(field).removeAttribute("aria-invalid");
-  if (field === "user") part("suggestion").hidden = true;
+  if (field === "user") for (const id of ["suggestion", "mine"]) part(id).hidden = true;
 }
 
 /** Says something about the form as a whole, above it, to eyes and to screen readers. */
 const announce = (key, values) => tell("summary", key, values);
 
-/** Shows a refusal at its field and leads there. */
-function refuseAt(field, key) {
-  mark(field, key);
-  announce("check_one");
-  part(field).focus();
-}
-
 /** Shows a refusal that belongs to no field. */
 function refuse(key, values) {
   announce(key, values);
   part("summary").focus();
+}
+
+// --- a form without an answer --------------------------------------------------------------------
+
+// User name and address of a form that went out and whose answer did not come: the account may have
+// been made. Kept for this tab alone, over a reload; the password never is.
+const LOST = "codeb-signup-lost";
+let lostHere = null; // where there is no storage
+
+/** The form whose answer is missing, { user, email, told }, or null. */
+function lostForm() {
+  try {
+    return JSON.parse(sessionStorage.getItem(LOST)) ?? lostHere;
+  } catch {
+    return lostHere;
+  }
+}
+
+function keepLostForm(form) {
+  lostHere = form;
+  try {
+    if (form) sessionStorage.setItem(LOST, JSON.stringify(form));
+    else sessionStorage.removeItem(LOST);
+  } catch {
+    // Then it is known until the page is left.
+  }
 }
 
 // --- the service ---------------------------------------------------------------------------------
@@ -158,11 +219,11 @@ async function ask(url, options = {}) {
   }
 }
 
-/** The time of day `seconds` from now, as people here write it; with the date where it is far. */
+/** The time of day `seconds` from now, as the visitor writes it; with the date where it is far. */
 function timeIn(seconds) {
   const then = new Date(Date.now() + seconds * 1000 + 59_999);
-  const date = seconds > 43_200 ? { day: "numeric", month: "long" } : {};
-  return then.toLocaleString(texts.dir && document.documentElement.lang, { ...date, hour: "2-digit", minute: "2-digit" });
+  const date = seconds > 43_200 ? { dateStyle: "long" } : {};
+  return new Intl.DateTimeFormat(locale(), { ...date, timeStyle: "short" }).format(then);
 }
 
 let captcha = null; // { token, realm } of the question that is shown
@@ -202,7 +263,10 @@ async function replaceOldCaptcha() {
 /** The sentence for a status that belongs to no field, and what is filled into it. */
 function sentenceFor(status, error, retryAfter = 0) {
   const minutes = Math.ceil(retryAfter / 60);
-  const values = () => ({ time: timeIn(retryAfter), minutes, host: location.host });
+  const values = () => ({
+    time: timeIn(retryAfter), wait: new Intl.RelativeTimeFormat(locale()).format(minutes, "minute"),
+    host: location.host, email: valueOf("email"),
+  });
   const key = {
     0: "offline", "-1": "slow", 404: "resend_off", 413: "too_large", 421: "wrong_host", 500: "failed",
     429: minutes > 1 ? "limited_minutes" : "limited",
@@ -211,20 +275,36 @@ function sentenceFor(status, error, retryAfter = 0) {
   return [key ?? (status > 500 ? "unreachable" : "refused"), values];
 }
 
-let rest = null; // settles once signup-form.js is here
+const scripts = new Map(); // file → settles once it is here
 
-/** Fetches the part that sends; false where it does not come. */
+/** Fetches a script of the page, once; false where it does not come. */
+function fetchScript(src) {
+  if (!scripts.has(src)) {
+    scripts.set(src, new Promise((resolve) => {
+      const script = Object.assign(document.createElement("script"), { src });
+      script.addEventListener("load", () => resolve(true));
+      script.addEventListener("error", () => {
+        scripts.delete(src);
+        resolve(false);
+      });
+      document.head.append(script);
+    }));
+  }
+  return scripts.get(src);
+}
+
+let rest = null; // settles once what judges the fields and sends the form is here, with its texts
+
+/** Fetches that; false where it does not come. */
 function fetchRest() {
-  rest ??= new Promise((resolve) => {
-    const script = Object.assign(document.createElement("script"), { src: "signup-form.js" });
-    script.addEventListener("load", () => resolve(true));
-    script.addEventListener("error", () => {
-      rest = null;
-      resolve(false);
-    });
-    document.head.append(script);
-  });
-  return rest;
+  const fetchAll = async () => {
+    await spoken;
+    folders.add("lang/form");
+    const all = await speak(document.documentElement.lang) && await fetchScript("signup-rules.js") && await fetchScript("signup-form.js");
+    if (!all) rest = null;
+    return all;
+  };
+  return rest ??= fetchAll();
 }
 
 let busy = false; // a request is under way: further presses do nothing
@@ -262,14 +342,10 @@ function setBusy(now) {
 
 // --- start ---------------------------------------------------------------------------------------
 
-function showPassword(shown) {
-  part("password").type = shown ? "text" : "password";
-  part("reveal").setAttribute("aria-pressed", String(shown));
-  tell("reveal", shown ? "password_hide" : "password_show");
-}
-
 function startForm() {
-  part("reveal").addEventListener("click", () => showPassword(part("password").type === "password"));
+  part("reveal").addEventListener("click", async () => {
+    if (await fetchRest()) showPassword(part("password").type === "password");
+  });
   part("renew").addEventListener("click", async () => {
     if (await renewCaptcha()) part("answer").focus();
   });
@@ -277,15 +353,42 @@ function startForm() {
   part("form").addEventListener("submit", submit);
   part("form").addEventListener("focusin", fetchRest, { once: true });
   part("submit").disabled = false;
-  const { done, sent } = history.state ?? {};
+  const { done } = history.state ?? {};
   if (done || location.hash === "#resend") {
     const show = () => (done ? showDone() : askAgain("", ""));
     fetchRest().then((here) => (here ? show() : refuse("offline")));
     return;
   }
-  if (sent) announce("interrupted");
-  history.replaceState(null, "");
+  tellOfLostForm();
   renewCaptcha();
+}
+
+/** A form that went out from this tab before the page was loaded: says so once, and what it said stands
+    in the fields. */
+function tellOfLostForm() {
+  const lost = lostForm();
+  if (!lost) return;
+  for (const field of ["user", "email"]) part(field).value ||= lost[field];
+  if (lost.told) return;
+  announce("interrupted", () => lost);
+  keepLostForm({ ...lost, told: true });
+}
+
+/** What the page is before anybody does anything. */
+function start() {
+  part("site").textContent ||= location.hostname;
+  part("language").replaceChildren(...Object.entries(LANGUAGES).map(([tag, name]) =>
+    Object.assign(new Option(name, tag), { lang: tag })));
+  part("language").value = document.documentElement.lang;
+  part("language").addEventListener("change", chooseLanguage);
+  if (document.documentElement.dataset.texts) folders.add(`lang/${document.documentElement.dataset.texts}`);
+  for (const element of document.querySelectorAll("[data-fact]")) facts[element.dataset.fact] = element.textContent;
+  const arrivals = document.querySelectorAll("[data-after-activation]");
+  const activated = arrivals.length > 0 && comesFromActivation();
+  if (activated) document.querySelector("title").dataset.text = "login_title";
+  for (const element of arrivals) element.hidden = (element.dataset.afterActivation === "yes") !== activated;
+  spoken = speakBest();
+  if (part("form")) startForm();
 }
 
 let spoken = null; // settles once the page has its texts
@@ -293,10 +396,4 @@ let spoken = null; // settles once the page has its texts
 // Until these come, only who reads English sees the page: it would change under the reader's eyes.
 if (wantedLanguages()[0] !== OF_THE_PAGE) document.documentElement.classList.add("waiting");
 setTimeout(() => document.documentElement.classList.remove("waiting"), UNSEEN_AT_MOST_MS);
-document.addEventListener("DOMContentLoaded", () => {
-  part("language").replaceChildren(...Object.entries(LANGUAGES).map(([tag, name]) =>
-    Object.assign(new Option(name, tag), { lang: tag })));
-  part("language").addEventListener("change", chooseLanguage);
-  spoken = speakBest();
-  if (part("form")) startForm();
-});
+document.addEventListener("DOMContentLoaded", start);

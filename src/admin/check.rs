@@ -15,6 +15,7 @@ use std::path::Path;
 use nix::sys::statfs::{self, FsType};
 use nix::unistd::{Gid, getegid, getgroups};
 
+use super::pages::unfinished;
 use super::{Failure, become_owner, exit, warn};
 use crate::config::{self, Config, ConfigError, Listen, LogTarget, Problem, TenantConfig, Wrong};
 use crate::disk::{Disk, RealDisk};
@@ -127,6 +128,7 @@ fn of_tenant(tenant: &TenantConfig) -> Vec<(&'static str, Wrong)> {
         let is_another = RealDisk.stat(path).is_ok_and(|stat| filesystems.insert(stat.dev));
         warnings.extend(is_another.then(|| full(path)).flatten().map(|wrong| (key, wrong)));
     }
+    warnings.extend(unfinished(&tenant.html).into_iter().map(|wrong| ("html", wrong)));
     for (key, group) in [("view_group", tenant.view_group), ("pickup_group", tenant.pickup_group)] {
         warnings.extend(group.and_then(foreign_group).map(|wrong| (key, wrong)));
     }

@@ -20,6 +20,7 @@ Examples:
   codeb-signup ha1 joe a.example                         asks for the password, prints the HA1
   codeb-signup resend joe                                sends the activation mail again
   codeb-signup preview mail --lang de --to mail.html     shows what visitors get
+  codeb-signup pages --to /var/www/signup                writes the pages with the site's name and logo
   codeb-signup user disable joe                          joe may not sign in any more
   codeb-signup sweep                                     decide on what killed requests left
   codeb-signup compact                                   rewrite the accounts without dead space
@@ -124,6 +125,21 @@ Example:
         lang: Option<String>,
         /// Where to write it; an older file is replaced
         #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+        /// The tenant's host or alias; needed where there are several
+        #[arg(long, value_name = "HOST")]
+        tenant: Option<String>,
+    },
+    /// Write the static pages, with the tenant's site_name and logo in them, for the web server
+    #[command(after_help = "\
+Takes them from the tenant's html directory. Files in DIR that have the same name are replaced, others
+stay. Everybody may read what it writes. To be run again when the configuration or the pages change.
+
+Example:
+  codeb-signup pages --tenant a.example --to /var/www/a.example")]
+    Pages {
+        /// Where to write them; made where it is missing
+        #[arg(long, value_name = "DIR")]
         to: PathBuf,
         /// The tenant's host or alias; needed where there are several
         #[arg(long, value_name = "HOST")]

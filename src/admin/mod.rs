@@ -4,6 +4,7 @@
 mod check;
 mod cli;
 mod ha1;
+mod pages;
 mod preview;
 mod privilege;
 mod unconfigured;
@@ -22,6 +23,7 @@ use crate::service::Out;
 pub use check::check;
 pub use cli::{Cli, UserVerb, Verb};
 pub use ha1::ha1;
+pub use pages::pages;
 pub use preview::preview;
 pub use privilege::become_owner;
 pub use unconfigured::Unconfigured;

@@ -37,7 +37,8 @@ pub fn preview(
     let languages = Languages::built_in().map_err(|error| broken(&error))?;
     let templates = Templates::new(Arc::new(languages), tenant.templates.as_deref());
     let templates = Arc::new(templates.map_err(|fault| broken(&fault))?);
-    let composer = Composer::new(templates.clone(), &tenant.mail_from, &tenant.base_url)?;
+    let composer =
+        Composer::new(templates.clone(), &tenant.mail_from, &tenant.base_url, &tenant.site_name)?;
     let lang = lang.unwrap_or(&tenant.language);
     let token = Token::random().map_err(|cause| Fault::pathless("draw a token", cause))?;
     let text = match page_kind(what) {

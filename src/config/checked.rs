@@ -25,7 +25,7 @@ const TOP_KEYS: [&str; 8] = [
     "tenant",
 ];
 
-const TENANT_KEYS: [&str; 22] = [
+const TENANT_KEYS: [&str; 25] = [
     "realm",
     "base_url",
     "state",
@@ -48,10 +48,16 @@ const TENANT_KEYS: [&str; 22] = [
     "resend",
     "language",
     "templates",
+    "site_name",
+    "logo",
+    "html",
 ];
 
 /// Worker threads: 64 by default, at least two, since at most half of them wait for one tenant.
 const WORKERS: (u32, u32, u32) = (2, 64, 4096);
+
+/// Where the pages are, unless a tenant says otherwise.
+pub const HTML: &str = "/usr/share/codeb-signup/html";
 
 /// Accounts for each client and hour.
 const SIGNUPS_PER_HOUR: (u32, u32, u32) = (1, 3, 10_000);
@@ -185,8 +191,12 @@ fn tenant(host: String, section: Section<'_, '_>) -> Option<TenantConfig> {
     let resend = section.or("resend", false, values::boolean);
     let language = section.get("language", values::text(values::language));
     let templates = section.get("templates", values::text(places::path));
+    let site_name = section.get("site_name", values::text(values::site_name));
+    let logo = section.get("logo", values::text(places::logo));
+    let html = section.get("html", values::text(places::path));
     let Required { realm, base_url, state, pickup, mail_from } = required?;
     let tenant = TenantConfig {
+        site_name: site_name.unwrap_or_else(|| host.clone()),
         host,
         aliases,
         realm,
@@ -210,6 +220,8 @@ fn tenant(host: String, section: Section<'_, '_>) -> Option<TenantConfig> {
         resend,
         language: language.unwrap_or_else(|| lang::DEFAULT.into()),
         templates,
+        logo,
+        html: html.unwrap_or_else(|| HTML.into()),
         lines: section.lines.clone(),
     };
     one_use_each(&section, &tenant);
@@ -322,6 +334,8 @@ mod tests {
         assert_eq!(tenant.views, [View::Htdigest]);
         assert_eq!((tenant.signups, tenant.activation), (Signups::Open, Activation::Get));
         assert!(!tenant.resend && tenant.templates.is_none());
+        assert_eq!((tenant.site_name.as_str(), &tenant.logo), ("a.example", &None));
+        assert_eq!(tenant.html.to_str(), Some("/usr/share/codeb-signup/html"));
         assert_eq!((tenant.lines.at("realm"), tenant.lines.at("views")), (3, 2));
     }
 
@@ -331,7 +345,8 @@ mod tests {
             "listen = \"unix:/run/s\"\ndefault_tenant = \"b.example\"\nlog = \"/var/log/s\"\n\
              gateway = \"fastcgi-crate\"\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n{REQUIRED}\n\
              aliases = [\"b.example\", \"[::1]\"]\nviews = []\nview_group = 0\nsignups = \"closed\"\n\
-             activation = \"click\"\nresend = true\ntemplates = \"/etc/t\"\nreserved = [\"boss\"]\n"
+             activation = \"click\"\nresend = true\ntemplates = \"/etc/t\"\nreserved = [\"boss\"]\n\
+             site_name = \"Ours\"\nlogo = \"/l.svg\"\nhtml = \"/srv/html\"\n"
         );
         let config = parse(&text).unwrap();
         assert_eq!(config.default_tenant.as_deref(), Some("a.example"));

@@ -25,7 +25,7 @@ use ipnet::IpNet;
 
 use crate::account::{Realm, Role};
 
-pub use checked::{load, parse};
+pub use checked::{HTML, load, parse};
 pub use problem::{ConfigError, Problem, Wrong};
 
 /// The file that is read where neither a flag nor the environment names one.
@@ -201,6 +201,12 @@ pub struct TenantConfig {
     pub language: String,
     /// A directory of templates that outrank the built-in ones.
     pub templates: Option<PathBuf>,
+    /// What pages and mails call the site.
+    pub site_name: String,
+    /// A picture that the pages show, as a path on the web server.
+    pub logo: Option<String>,
+    /// The directory with the pages, before a name and a logo are in them.
+    pub html: PathBuf,
     /// Where the keys stand.
     pub lines: Lines,
 }

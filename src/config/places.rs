@@ -154,6 +154,17 @@ pub(super) fn login_page(text: &str) -> Result<String, Wrong> {
     Err(Wrong::new(format!("is {text:?}, no place to lead on to"), fix))
 }
 
+/// A file of the web server, as a page names it.
+pub(super) fn logo(text: &str) -> Result<String, Wrong> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+    let below = text.starts_with('/') && !text.contains("//") && !text.contains("/.");
+    if below && text.bytes().all(plain) && !text.ends_with('/') {
+        return Ok(text.to_owned());
+    }
+    let fix = "write a path below the web root, such as \"/logo.svg\"";
+    Err(Wrong::new(format!("is {text:?}, no path of a picture"), fix))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +210,14 @@ mod tests {
         assert!(login_page("/login.html").is_ok() && login_page("https://a.example/").is_ok());
         for bad in ["", "login.html", "//evil.example", "/\\evil", "javascript:alert(1)", "/a b"] {
             assert!(login_page(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_logo_is_a_path_below_the_web_root() {
+        assert_eq!(logo("/img/logo-1.svg"), Ok("/img/logo-1.svg".into()));
+        for bad in ["", "logo.svg", "//b.example/l.svg", "/../l", "/a b", "/\"", "/l?x", "/img/"] {
+            assert!(logo(bad).is_err(), "{bad:?}");
         }
     }
 

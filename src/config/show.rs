@@ -49,7 +49,10 @@ impl Display for TenantConfig {
         writeln!(f, "activation = {}", quoted(word_of(ACTIVATIONS, &self.activation)))?;
         writeln!(f, "resend = {}", self.resend)?;
         writeln!(f, "language = {}", quoted(&self.language))?;
-        maybe(f, "templates", self.templates.as_deref().map(path))
+        maybe(f, "templates", self.templates.as_deref().map(path))?;
+        writeln!(f, "site_name = {}", quoted(&self.site_name))?;
+        maybe(f, "logo", self.logo.as_deref().map(quoted))?;
+        writeln!(f, "html = {}", path(&self.html))
     }
 }
 

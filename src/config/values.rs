@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::problem::Wrong;
 use super::raw::is_a;
 use super::{Activation, Gateway, Signups, View};
-use crate::account::{Realm, Role, Username};
+use crate::account::{DisplayName, Realm, Role, Username};
 use crate::lang;
 
 /// Reads a text and hands it on.
@@ -142,6 +142,19 @@ pub(super) fn mail_from(text: &str) -> Result<String, Wrong> {
         Ok(mailbox) if AsRef::<str>::as_ref(&mailbox.email).is_ascii() => Ok(text.to_owned()),
         Ok(_) => Err(Wrong::new("has an address outside ASCII", fix)),
         Err(_) => Err(Wrong::new(format!("is {text:?}, no mail address"), fix)),
+    }
+}
+
+/// The longest site name, in characters: it stands beside the language menu of a phone.
+const SITE_NAME_MAX: usize = 60;
+
+/// What the site is called.
+pub(super) fn site_name(text: &str) -> Result<String, Wrong> {
+    let fix = format!("write 1 to {SITE_NAME_MAX} characters on one line");
+    let name = DisplayName::parse(text).map_err(|why| Wrong::new(why.to_string(), fix.clone()))?;
+    match name.as_str().chars().count() {
+        ..=SITE_NAME_MAX => Ok(name.as_str().to_owned()),
+        length => Err(Wrong::new(format!("is {length} characters long"), fix)),
     }
 }
 

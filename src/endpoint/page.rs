@@ -52,7 +52,8 @@ pub fn out(
     tenant: &TenantConfig,
     templates: &Arc<Templates>,
 ) -> Result<Response, Fault> {
-    let composer = Composer::new(templates.clone(), &tenant.mail_from, &tenant.base_url)?;
+    let composer =
+        Composer::new(templates.clone(), &tenant.mail_from, &tenant.base_url, &tenant.site_name)?;
     let language = language(request, tenant, templates, None);
     let page = Page { kind: PageKind::Failed, user: None, token: None };
     page.response(tenant, templates, &composer, language, 500)
@@ -85,6 +86,7 @@ impl Page<'_> {
             title,
             english: Some(english).filter(|english| *english != title),
             host: composer.host(),
+            site: &tenant.site_name,
             user: self.user,
             login_page: &tenant.login_page,
             resend: tenant.resend,

@@ -26,6 +26,7 @@ pub struct Composer {
     sender: Mailbox,
     base_url: String,
     host: String,
+    site: String,
 }
 
 /// What a mail says.
@@ -40,13 +41,19 @@ pub struct Parts {
 }
 
 impl Composer {
-    /// `sender` is the configured `mail_from`, `base_url` what links begin with; the host in it is
-    /// what mails call the sender.
-    pub fn new(templates: Arc<Templates>, sender: &str, base_url: &str) -> Result<Self, Fault> {
+    /// `sender` is the configured `mail_from`, `base_url` what links begin with (mails name its host
+    /// as the sender), `site` what mails call the site.
+    pub fn new(
+        templates: Arc<Templates>,
+        sender: &str,
+        base_url: &str,
+        site: &str,
+    ) -> Result<Self, Fault> {
         let sender = sender.parse::<Mailbox>().map_err(|e| fault("take mail_from", e))?;
         let url = url::Url::parse(base_url).map_err(|e| fault("take base_url", e))?;
         let host = url.host_str().unwrap_or(base_url).to_owned();
-        Ok(Self { templates, sender, base_url: base_url.trim_end_matches('/').to_owned(), host })
+        let (base_url, site) = (base_url.trim_end_matches('/').to_owned(), site.to_owned());
+        Ok(Self { templates, sender, base_url, host, site })
     }
 
     /// The host as mails and pages name it.
@@ -92,14 +99,15 @@ impl Composer {
         language: &str,
     ) -> Result<Parts, Fault> {
         let language = self.language(language);
-        let subject = language.line("mail_subject", &[("host", &self.host)]);
+        let subject = language.line("mail_subject", &[("site", &self.site)]);
         let link = format!("{}/activate.ashx?token={}", self.base_url, token.reveal());
         let values = MailValues {
             subject: &subject,
             host: &self.host,
+            site: &self.site,
             user: Some(user.as_str()).filter(|name| !name.contains('.')),
             link: &link,
-            date: &expires.format("%Y-%m-%d %H:%M UTC").to_string(),
+            date: &language.date(expires),
         };
         let (text, html) = self.templates.mail(language, &values)?;
         Ok(Parts { subject, text, html })
@@ -135,7 +143,7 @@ mod tests {
         let languages = Arc::new(crate::lang::Languages::built_in().unwrap());
         let templates = Arc::new(Templates::new(languages, None).unwrap());
         let from = "Sign-up <signup@a.example>";
-        let composer = Composer::new(templates, from, "https://a.example/").unwrap();
+        let composer = Composer::new(templates, from, "https://a.example/", "A").unwrap();
         let message = composer.activation(
             &Email::parse("joe@b.example").unwrap(),
             &Username::parse(user).unwrap(),

@@ -15,7 +15,7 @@ before(async () => {
   browser = await launch();
   page = await browser.newPage();
   await page.goto(`file://${join(REPOSITORY, "nginx/html/signup.html")}`);
-  await page.evaluate(() => fetchRest());
+  await page.evaluate(() => fetchScript("signup-rules.js"));
 });
 after(() => browser.close());
 

@@ -49,10 +49,11 @@ async function wholeWay(demo, activation, tag, viewport, colorScheme) {
   await look(page, "1-empty");
 
   await page.fill("#user", "Alice Müller");
-  await page.fill("#email", "nonsense");
+  await page.fill("#email", "alice@gmial.con");
+  await page.fill("#password", "password12");
   await page.click("#submit");
   await page.waitForFunction(() => document.getElementById("summary").textContent);
-  assert.equal(plain(await page.textContent("#summary")), sentence(tag, "check_many", { count: 5 }));
+  assert.equal(plain(await page.textContent("#summary")), sentence(tag, "check", { count: 4 }));
   await look(page, "2-errors");
 
   await fill(page, { user });
@@ -61,8 +62,12 @@ async function wholeWay(demo, activation, tag, viewport, colorScheme) {
   await page.click("#submit");
   await done(page);
   await page.waitForFunction(() => document.getElementById("resend-wait").textContent);
-  assert.equal(plain(await page.textContent("#done-where")), sentence(tag, "done_where", { domain: "example.org" }));
+  assert.equal(plain(await page.textContent("#done-where")), sentence(tag, "done_where", { email: `${user}@example.org` }));
   await look(page, "3-done");
+  await page.click("#wrong");
+  await page.waitForSelector('#user[aria-invalid="true"]');
+  await sumOf(page);
+  await look(page, "3-wrong-address");
 
   const { link } = await demo.mailTo(`${user}@example.org`);
   await page.goto(link);
@@ -75,6 +80,7 @@ async function wholeWay(demo, activation, tag, viewport, colorScheme) {
   await look(page, "5-active");
   await page.waitForURL(demo.url("login.html"));
   await page.waitForFunction((lang) => document.documentElement.lang === lang, tag);
+  assert.equal(await page.textContent("h1:visible"), texts.login_title);
   await look(page, "6-sign-in");
 
   const again = await page.goto(link);
@@ -99,11 +105,16 @@ async function wholeWay(demo, activation, tag, viewport, colorScheme) {
   }
 });
 
-test("the privacy page and the page without JavaScript pass axe-core, too", async () => {
+test("the pages beside the form and the page without JavaScript pass axe-core, too", async () => {
   for (const colorScheme of ["light", "dark"]) {
     const page = await openSignUp(browser, demos.get.url("privacy.html"), { colorScheme, viewport: PHONE });
     page.named = `en-${PHONE.width}-${colorScheme}`;
     await look(page, "privacy");
+    for (const [path, name] of [["login.html", "sign-in-here"], ["not/there", "not-found"]]) {
+      await page.goto(demos.get.url(path));
+      await page.waitForFunction(() => document.title.includes("–"));
+      await look(page, name);
+    }
     await page.context().close();
     const bare = await openSignUp(browser, demos.get.url("signup.html"), { colorScheme, viewport: PHONE, javaScriptEnabled: false });
     await bare.screenshot({ path: join(PICTURES, `${page.named}-no-script.png`), fullPage: true });

@@ -7,6 +7,7 @@ mod check;
 mod check_files;
 mod odd_staging;
 mod operator_mail;
+mod pages;
 mod privileges;
 mod site;
 mod usage;

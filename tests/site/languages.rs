@@ -7,14 +7,17 @@ use harness::host::HOST;
 use harness::visitor::email;
 use harness::{Host, Mail, Setup, repository, unescaped};
 
+/// What the tenant is called.
+const SITE: &str = "Bücher & Söhne";
+
 const INVALID: &str = "Activation link is invalid or expired";
 
 type Texts = BTreeMap<String, String>;
 
-/// The languages as their files say: tag, texts.
+/// The texts of mails and activation pages as their files say: tag, texts.
 fn languages() -> Vec<(String, Texts)> {
     let mut all = Vec::new();
-    for entry in fs::read_dir(repository("nginx/html/lang")).unwrap() {
+    for entry in fs::read_dir(repository("src/templates/lang")).unwrap() {
         let path = entry.unwrap().path();
         let tag = path.file_stem().unwrap().to_str().unwrap().to_owned();
         all.push((tag, serde_json::from_slice(&fs::read(path).unwrap()).unwrap()));
@@ -34,7 +37,7 @@ fn words(text: &str) -> String {
 
 /// A text as it stands in a page or a mail.
 fn filled(texts: &Texts, key: &str, user: &str) -> String {
-    texts[key].replace("{user}", user).replace("{host}", HOST)
+    texts[key].replace("{user}", user).replace("{host}", HOST).replace("{site}", SITE)
 }
 
 /// The subject, decoded (RFC 2047: only the blanks between two encoded words are none).
@@ -61,7 +64,8 @@ fn decoded_subject(mail: &Mail) -> String {
 
 #[test]
 fn a_whole_sign_up_speaks_each_language() {
-    let host = Setup { tenant: "resend = true".into(), ..Setup::default() }.start();
+    let tenant = format!("resend = true\nsite_name = \"{SITE}\"");
+    let host = Setup { tenant, ..Setup::default() }.start();
     for (n, (tag, texts)) in languages().into_iter().enumerate() {
         let (user, visitor) = (format!("u-{tag}"), host.visitor());
         // Half of them are asked for by the form, half by the browser.
@@ -108,12 +112,14 @@ fn check_mail(mail: &Mail, tag: &str, texts: &Texts, user: &str) {
     assert!(mail.header("Message-ID").unwrap().ends_with("@accounts.example>"));
     assert_eq!(decoded_subject(mail), filled(texts, "mail_subject", user), "{tag}");
     let (text, html) = (mail.part("text/plain"), mail.part("text/html"));
-    let until = words(text);
-    let date = until.split_once(" UTC").expect("a time in UTC").0;
-    let date = &date[date.len() - "2030-01-31 12:00".len()..];
-    assert!(date.as_bytes().iter().all(|b| b.is_ascii_digit() || b"- :".contains(b)), "{date}");
+    let before = texts["mail_until"].split_once("{date}").unwrap().0;
+    let said = words(text);
+    let date = said.split_once(before).unwrap().1;
+    let date = &date[..date.find("(UTC)").expect("a time that names its zone") + "(UTC)".len()];
+    let months = texts["date_months"].split(' ');
+    assert!(months.filter(|month| date.contains(month)).count() >= 1, "{tag}: {date}");
     for key in texts.keys().filter(|key| key.starts_with("mail_")) {
-        let wanted = filled(texts, key, user).replace("{date}", &format!("{date} UTC"));
+        let wanted = filled(texts, key, user).replace("{date}", date);
         let for_html = ["mail_button", "mail_or_link"].contains(&key.as_str());
         let for_text = key == "mail_open";
         assert!(
@@ -169,8 +175,12 @@ fn a_tenants_templates_outrank_the_built_in_ones() {
 fn the_language_files_are_served_to_the_page() {
     let host = Host::plain();
     for (tag, texts) in languages() {
+        for folder in ["lang", "lang/form", "lang/privacy"] {
+            let reply = host.get(&format!("/{folder}/{tag}.json"));
+            assert_eq!(reply.status, 200, "{folder}: {tag}");
+            assert!(reply.header("Content-Security-Policy").is_some(), "{folder}: {tag}");
+        }
         let reply = host.get(&format!("/lang/{tag}.json"));
-        assert_eq!(reply.status, 200, "{tag}");
-        assert_eq!(reply.json()["title"].as_str(), Some(texts["title"].as_str()));
+        assert_eq!(reply.json()["language"].as_str(), Some(texts["language"].as_str()));
     }
 }

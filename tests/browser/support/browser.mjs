@@ -11,15 +11,24 @@ import { Demo, REPOSITORY } from "./demo.mjs";
 const LANG = join(REPOSITORY, "nginx/html/lang");
 
 /** The tags of all languages. */
-export const TAGS = readdirSync(LANG).map((file) => file.replace(".json", "")).sort();
+export const TAGS = readdirSync(LANG).filter((file) => file.endsWith(".json")).map((file) => file.replace(".json", "")).sort();
+
+// Where the texts of a language are: the pages' own, and those of mails and activation pages.
+const FOLDERS = [LANG, join(LANG, "form"), join(LANG, "privacy"), join(REPOSITORY, "src/templates/lang")];
 
 /** One language's texts. */
-export const textsOf = (tag) => JSON.parse(readFileSync(join(LANG, `${tag}.json`), "utf8"));
+export const textsOf = (tag) => Object.assign({}, ...FOLDERS.map((folder) => JSON.parse(readFileSync(join(folder, `${tag}.json`), "utf8"))));
 
-/** A text of a language, as a page shows it: filled in, and without the marks of direction. */
+/** A text of a language, as a page shows it: in the form that fits `values.count`, filled in, and without
+    the marks of direction. */
 export function sentence(tag, key, values = {}) {
-  return textsOf(tag)[key].replace(/\{(\w+)\}/g, (hole, name) => values[name] ?? hole);
+  const forms = textsOf(tag)[key];
+  const text = typeof forms === "string" ? forms : forms[new Intl.PluralRules(tag).select(values.count)];
+  return text.replace(/\{(\w+)\}/g, (hole, name) => values[name] ?? hole);
 }
+
+/** What the demo calls itself. */
+export const SITE = "Example Users";
 
 /** What is on the screen, without the marks of direction. */
 export const plain = (text) => text.replace(/[\u2066-\u2069]/g, "");

@@ -13,7 +13,7 @@ use codeb_signup::template::Templates;
 pub fn composer() -> Composer {
     let languages = Arc::new(Languages::built_in().unwrap());
     let templates = Arc::new(Templates::new(languages, None).unwrap());
-    Composer::new(templates, "Sign-up <signup@a.example>", "https://a.example").unwrap()
+    Composer::new(templates, "Sign-up <signup@a.example>", "https://a.example", "A").unwrap()
 }
 
 static COMPOSER: LazyLock<Composer> = LazyLock::new(composer);
