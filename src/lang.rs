@@ -29,7 +29,7 @@ const RANGES_MAX: usize = 32;
 
 /// FIRST STRONG ISOLATE and POP DIRECTIONAL ISOLATE (UAX #9): what is filled into a right-to-left
 /// text keeps its own order.
-const ISOLATE: (char, char) = ('\u{2066}', '\u{2069}');
+const ISOLATE: (char, char) = ('\u{2068}', '\u{2069}');
 
 /// The texts of one language.
 #[derive(Debug)]
@@ -322,6 +322,6 @@ mod tests {
         assert_eq!(fill("a {user} {x} {", value), "a {user}{x {x} {");
         let languages = languages();
         let arabic = languages.get("ar").unwrap().texts("mail_until", &[("date", "D")]);
-        assert!(arabic["mail_until"].contains("\u{2066}D\u{2069}"));
+        assert!(arabic["mail_until"].contains("\u{2068}D\u{2069}"));
     }
 }

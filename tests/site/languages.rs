@@ -27,7 +27,7 @@ fn languages() -> Vec<(String, Texts)> {
 
 /// A text without the marks of direction around what was filled in.
 fn plain(text: &str) -> String {
-    text.replace(['\u{2066}', '\u{2069}'], "")
+    text.replace(['\u{2068}', '\u{2069}'], "")
 }
 
 /// The words of a text, however its lines break.
