@@ -64,12 +64,14 @@ onPage(site, "only slips of big domains are asked about", async (page) => {
 
 test("on a slow net the page is never seen in another language than the one that its menu names", async () => {
   const page = await openSignUp(site.browser, "about:blank", { locale: "fr" });
-  let release;
-  const held = new Promise((resolve) => { release = resolve; });
-  await page.route("**/lang/*.json", async (route) => {
-    await held;
-    await route.continue();
-  });
+  const release = {};
+  for (const tag of ["fr", "de"]) {
+    const held = new Promise((resolve) => { release[tag] = resolve; });
+    await page.route(`**/lang/${tag}.json`, async (route) => {
+      await held;
+      await route.continue();
+    });
+  }
   const seen = () => page.evaluate(() => [document.getElementById("language").value, document.querySelector("h1").textContent]);
   await page.clock.install();
   await page.goto(site.demo.url("signup.html"));
@@ -79,8 +81,13 @@ test("on a slow net the page is never seen in another language than the one that
   assert.deepEqual(await seen(), ["en", textsOf("en").heading]);
   await page.selectOption("#language", "de");
   assert.deepEqual(await seen(), ["en", textsOf("en").heading]);
-  release();
+  release.de();
   await page.waitForFunction(() => document.documentElement.lang !== "en");
+  assert.deepEqual(await seen(), ["de", textsOf("de").heading]);
+  const late = page.waitForEvent("requestfinished", (request) => request.url().endsWith("/fr.json"));
+  release.fr();
+  await late;
+  await page.evaluate(() => spoken);
   assert.deepEqual(await seen(), ["de", textsOf("de").heading], "the last choice counts");
   await page.context().close();
 });
@@ -216,13 +223,15 @@ onPage(site, "on a desktop every hint is there from the start", async (page) => 
 });
 
 test("a press on the button counts although the hint of the last field stands above it", async () => {
-  const page = await openSignUp(site.browser, site.demo.url("signup.html"), { viewport: PHONE, hasTouch: true, isMobile: true });
-  await fill(page, { user: "thumb" });
-  await page.tap("#password");
-  await page.waitForSelector("#password-hint", { state: "visible" });
-  await page.tap("#submit");
-  await done(page);
-  await page.context().close();
+  for (const [user, press, options] of [["thumb", "tap", { hasTouch: true, isMobile: true }], ["mouse", "click", {}]]) {
+    const page = await openSignUp(site.browser, site.demo.url("signup.html"), { viewport: PHONE, ...options });
+    await fill(page, { user });
+    await page[press]("#password");
+    await page.waitForSelector("#password-hint", { state: "visible" });
+    await page[press]("#submit");
+    await done(page);
+    await page.context().close();
+  }
 });
 
 test("a phone's keyboard says next and goes there; the last field sends", async () => {
