@@ -223,8 +223,10 @@ onPage(site, "on a desktop every hint is there from the start", async (page) => 
 });
 
 test("a press on the button counts although the hint of the last field stands above it", async () => {
+  // So high that nothing scrolls, which would hide that the button moves.
+  const viewport = { width: PHONE.width, height: 1500 };
   for (const [user, press, options] of [["thumb", "tap", { hasTouch: true, isMobile: true }], ["mouse", "click", {}]]) {
-    const page = await openSignUp(site.browser, site.demo.url("signup.html"), { viewport: PHONE, ...options });
+    const page = await openSignUp(site.browser, site.demo.url("signup.html"), { viewport, ...options });
     await fill(page, { user });
     await page[press]("#password");
     await page.waitForSelector("#password-hint", { state: "visible" });
