@@ -23,15 +23,6 @@ function refuseAt(field, key, values) {
   part(field).focus();
 }
 
-/** Shows what the password is, or hides it again; the button says which it does. */
-function showPassword(shown) {
-  part("password").type = shown ? "text" : "password";
-  const key = shown ? "password_hide" : "password_show";
-  part("reveal").dataset.label = `${key}_label`;
-  if (texts.dir) part("reveal").setAttribute("aria-label", say(`${key}_label`));
-  tell("reveal", key);
-}
-
 // --- checks --------------------------------------------------------------------------------------
 
 /** Checks a field and marks it; true when all is well there. */
@@ -95,6 +86,36 @@ function watch(field) {
   part(field).addEventListener("change", look);
   part(field).addEventListener("input", typed);
   if (valueOf(field)) typed(); // before this file was here
+}
+
+// --- a form without an answer --------------------------------------------------------------------
+
+// The account of a form that went out and whose answer did not come may have been made. Its user name and
+// address are kept for this tab alone, over a reload; the password never is.
+let lostHere = null; // where there is no storage
+
+/** The form whose answer is missing, { user, email, told }, or null. */
+const lostForm = () => JSON.parse(stored(LOST)) ?? lostHere;
+
+function keepLostForm(form) {
+  lostHere = form;
+  try {
+    if (form) sessionStorage.setItem(LOST, JSON.stringify(form));
+    else sessionStorage.removeItem(LOST);
+  } catch {
+    // Then it is known until the page is left.
+  }
+}
+
+/** A form that went out from this tab before the page was loaded: says so once, and what it said stands
+    in the fields. */
+function tellOfLostForm() {
+  const lost = lostForm();
+  if (!lost) return;
+  for (const field of ["user", "email"]) part(field).value ||= lost[field];
+  if (lost.told) return;
+  announce("interrupted", () => lost);
+  keepLostForm({ ...lost, told: true });
 }
 
 // --- sending -------------------------------------------------------------------------------------
@@ -267,6 +288,7 @@ addEventListener("pointerdown", () => { pressed = true; }, true);
 for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => { pressed = false; }, true);
 part("form").addEventListener("focusin", () => whenReleased(() => setTimeout(showHint)));
 showHint();
+if (location.hash !== "#resend") tellOfLostForm();
 part("suggestion").addEventListener("click", () => {
   part("user").value = part("suggestion").textContent;
   check("user");

@@ -55,8 +55,8 @@ function tell(id, key, values = () => ({})) {
 async function speak(tag) {
   const choice = ++choices;
   const answers = await Promise.all([...folders].map((folder) => ask(new URL(`${folder}/${tag}.json`, HERE), { cache: "no-cache" })));
-  if (answers.some(({ status }) => status !== 200) || !answers[0].json.dir) return false;
   if (choice !== choices) return true;
+  if (answers.some(({ status }) => status !== 200) || !answers[0].json.dir) return false;
   texts = Object.assign({}, ...answers.map(({ json }) => json));
   Object.assign(document.documentElement, { lang: tag, dir: texts.dir });
   const values = { least: PASSWORD_LEAST, site: site(), ...facts, count: facts.log_days };
@@ -89,9 +89,10 @@ function wantedLanguages() {
 
 /** Speaks the best language that there is. */
 async function speakBest() {
-  for (const tag of wantedLanguages()) if (await speak(tag)) break;
+  let spoke = false;
+  for (const tag of wantedLanguages()) if (spoke ||= await speak(tag)) break;
   document.documentElement.classList.remove("waiting");
-  if (part("mute")) part("mute").hidden = Boolean(texts.dir);
+  if (part("mute")) part("mute").hidden = spoke;
 }
 
 /** The language menu's choice goes into the address, so that a reload and a link keep it. Until its
@@ -99,7 +100,8 @@ async function speakBest() {
 async function chooseLanguage() {
   const tag = part("language").value;
   part("language").value = document.documentElement.lang;
-  if (!await speak(tag)) {
+  spoken = speak(tag);
+  if (!await spoken) {
     if (part("form")) announce("offline");
     return;
   }
@@ -118,13 +120,23 @@ const facts = {};
 // The activation page leaves this word to the page that it leads to.
 const ACTIVATED = "codeb-signup-activated";
 
+// User name and address of a form that went out and whose answer did not come (see signup-form.js).
+const LOST = "codeb-signup-lost";
+
+/** What this tab keeps under `key`, or null; null, too, where the browser keeps nothing. */
+function stored(key) {
+  try {
+    return sessionStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
 /** Whether the visitor comes from an activation; still known after a reload. */
 function comesFromActivation() {
-  try {
-    if (sessionStorage.getItem(ACTIVATED)) history.replaceState({ activated: true }, "");
+  if (stored(ACTIVATED)) {
     sessionStorage.removeItem(ACTIVATED);
-  } catch {
-    // No storage is allowed: then the page says what fits everybody.
+    history.replaceState({ activated: true }, "");
   }
   return Boolean(history.state?.activated);
 }
@@ -170,32 +182,6 @@ const announce = (key, values) => tell("summary", key, values);
 function refuse(key, values) {
   announce(key, values);
   part("summary").focus();
-}
-
-// --- a form without an answer --------------------------------------------------------------------
-
-// User name and address of a form that went out and whose answer did not come: the account may have
-// been made. Kept for this tab alone, over a reload; the password never is.
-const LOST = "codeb-signup-lost";
-let lostHere = null; // where there is no storage
-
-/** The form whose answer is missing, { user, email, told }, or null. */
-function lostForm() {
-  try {
-    return JSON.parse(sessionStorage.getItem(LOST)) ?? lostHere;
-  } catch {
-    return lostHere;
-  }
-}
-
-function keepLostForm(form) {
-  lostHere = form;
-  try {
-    if (form) sessionStorage.setItem(LOST, JSON.stringify(form));
-    else sessionStorage.removeItem(LOST);
-  } catch {
-    // Then it is known until the page is left.
-  }
 }
 
 // --- the service ---------------------------------------------------------------------------------
@@ -342,10 +328,16 @@ function setBusy(now) {
 
 // --- start ---------------------------------------------------------------------------------------
 
+function showPassword(shown) {
+  part("password").type = shown ? "text" : "password";
+  const key = shown ? "password_hide" : "password_show";
+  part("reveal").dataset.label = `${key}_label`;
+  if (texts.dir) part("reveal").setAttribute("aria-label", say(`${key}_label`));
+  tell("reveal", key);
+}
+
 function startForm() {
-  part("reveal").addEventListener("click", async () => {
-    if (await fetchRest()) showPassword(part("password").type === "password");
-  });
+  part("reveal").addEventListener("click", () => showPassword(part("password").type === "password"));
   part("renew").addEventListener("click", async () => {
     if (await renewCaptcha()) part("answer").focus();
   });
@@ -359,19 +351,8 @@ function startForm() {
     fetchRest().then((here) => (here ? show() : refuse("offline")));
     return;
   }
-  tellOfLostForm();
+  if (stored(LOST)) fetchRest();
   renewCaptcha();
-}
-
-/** A form that went out from this tab before the page was loaded: says so once, and what it said stands
-    in the fields. */
-function tellOfLostForm() {
-  const lost = lostForm();
-  if (!lost) return;
-  for (const field of ["user", "email"]) part(field).value ||= lost[field];
-  if (lost.told) return;
-  announce("interrupted", () => lost);
-  keepLostForm({ ...lost, told: true });
 }
 
 /** What the page is before anybody does anything. */
@@ -391,7 +372,7 @@ function start() {
   if (part("form")) startForm();
 }
 
-let spoken = null; // settles once the page has its texts
+let spoken = null; // settles once the page has its texts, and those of a language that was chosen
 
 // Until these come, only who reads English sees the page: it would change under the reader's eyes.
 if (wantedLanguages()[0] !== OF_THE_PAGE) document.documentElement.classList.add("waiting");

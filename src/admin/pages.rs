@@ -149,8 +149,11 @@ fn brackets(page: &str) -> Vec<(usize, &str)> {
     while let Some(rest) = page.get(at..) {
         let Some(next) = rest.find(['<', '[']) else { break };
         let (start, rest) = (at + next, &rest[next..]);
+        let code = ["script", "style"].into_iter().find(|name| rest[1..].starts_with(name));
         let end = if rest.starts_with("<!--") {
             rest.find("-->").map(|end| end + 3)
+        } else if let Some(name) = code.filter(|_| rest.starts_with('<')) {
+            rest.find(&format!("</{name}>"))
         } else if rest.starts_with('<') {
             rest.find('>').map(|end| end + 1)
         } else {
@@ -172,6 +175,7 @@ mod tests {
     #[test]
     fn only_what_a_visitor_reads_counts_as_unfinished() {
         let page = "<!-- [one] -->\n<p title=\"[two]\">[three\nfour]</p>\n[14] [";
+        assert_eq!(brackets("<style>p[dir] {}</style><script>a[0]</script>[1]"), [(1, "[1]")]);
         assert_eq!(brackets(page), [(2, "[three\nfour]"), (4, "[14]")]);
         assert_eq!(brackets("[a <b>]</b>"), []);
     }

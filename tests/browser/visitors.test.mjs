@@ -92,6 +92,32 @@ test("on a slow net the page is never seen in another language than the one that
   await page.context().close();
 });
 
+test("a language that is chosen while another is on its way, and the first field entered, comes whole", async () => {
+  const page = await openSignUp(site.browser, "about:blank", { locale: "fr" });
+  let release;
+  const held = new Promise((resolve) => { release = resolve; });
+  for (const tag of ["fr", "pl"]) {
+    await page.route(`**/lang/${tag}.json`, async (route) => {
+      await held;
+      await (tag === "fr" ? route.abort() : route.continue());
+    });
+  }
+  await page.clock.install();
+  await page.goto(site.demo.url("signup.html"));
+  await page.clock.runFor(3100);
+  await page.selectOption("#language", "pl");
+  await page.focus("#user");
+  release();
+  await page.waitForFunction(() => typeof send === "function");
+  await page.waitForFunction(() => document.documentElement.lang === "pl");
+  assert.equal(await page.isVisible("#mute"), false);
+  await page.click("#submit");
+  assert.equal(await summary(page), sentence("pl", "check", { count: 5 }));
+  assert.match(page.url(), /\?lang=pl$/);
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
 test("a language whose texts do not come is not named by the menu", async () => {
   const page = await openSignUp(site.browser, site.demo.url("signup.html"), { locale: "en" });
   await sumOf(page);
