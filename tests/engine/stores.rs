@@ -99,8 +99,12 @@ fn a_change_that_waited_in_vain_was_not_made_when_the_lock_came() {
             });
         }
     });
+    // The thread that waits for the lock has it in a moment.
     drop(held);
-    let updated = accounts.update(Key::User(joe()), rules::confirm()).unwrap();
+    let wait = Duration::from_secs(20);
+    let updated = harness::wait_for("the lock", wait, || {
+        accounts.update(Key::User(joe()), rules::confirm()).ok()
+    });
     assert!(matches!(updated, Updated::Left(Standing::Is(_))), "joe is still there");
     assert_eq!(owner(&accounts, &token), Some(joe()));
 }

@@ -21,6 +21,9 @@ use crate::store::accounts::{Decide, Failed, Key, Updated};
 
 /// Changes that one batch takes at most; the rest waits for the next.
 const BATCH: usize = 256;
+/// While a lead takes longer than a caller may wait, nobody who came before got his turn in time:
+/// whoever comes then waits for this part of the time only.
+const STUCK_PART: u32 = 8;
 
 /// What a caller wants to be done under the lock.
 pub enum Work {
@@ -79,8 +82,8 @@ pub struct Queue {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Arc<Job>>,
-    /// Whether somebody leads, or was asked to.
-    led: bool,
+    /// Since when somebody leads, or was asked to.
+    led: Option<Instant>,
     /// Whether that is the thread that blocks in flock.
     is_blocking: bool,
     closed: bool,
@@ -137,8 +140,10 @@ impl Queue {
         let job = Job::new(work);
         let mut state = lock(&self.state);
         state.waiting.push_back(job.clone());
-        let mut leads = !state.led;
-        state.led = true;
+        let led_for = state.led.map(|since| since.elapsed());
+        let wait = if led_for.is_some_and(|time| time >= wait) { wait / STUCK_PART } else { wait };
+        let mut leads = led_for.is_none();
+        state.led.get_or_insert(started);
         drop(state);
         loop {
             if leads {
@@ -208,8 +213,9 @@ impl Queue {
             Some(job) => {
                 *lock(&job.progress) = Progress::Leading;
                 job.wake();
+                state.led = Some(Instant::now());
             }
-            None => state.led = false,
+            None => state.led = None,
         }
         drop(state);
         batch.into_iter().for_each(|(job, outcome)| job.end(outcome));
