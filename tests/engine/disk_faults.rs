@@ -31,11 +31,6 @@ fn run(operation: &Operation, root: &Path, fault: Option<Fault>) -> Result<Ran, 
     let process = Process::start(root, Arc::new(recorder.clone())).unwrap();
     process.form("nobody", 9).unwrap();
     (operation.prepare)(root);
-    if operation.name == "captcha key made anew" {
-        // The key's file is looked at once in ten milliseconds: a form that was made with the old
-        // key meanwhile would not be good with the new one.
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
     recorder.begin();
     recorder.fail(Some(fault.unwrap_or(Fault { at: usize::MAX - 1, ..NEVER })));
     let forms = Mutex::default();

@@ -173,7 +173,11 @@ pub const ALL: &[Operation] = &[
     },
     Operation {
         name: "captcha key made anew",
-        prepare: |root| fs::write(root.join("state/spool/captcha.key"), "1 damaged\n").unwrap(),
+        prepare: |root| {
+            fs::write(root.join("state/spool/captcha.key"), "1 damaged\n").unwrap();
+            // A running process looks at the file once in ten milliseconds: so the next request does.
+            std::thread::sleep(Duration::from_millis(20));
+        },
         running: true,
         effects: &[NINA],
         run: |run| run.sign_up("nina", 1),
