@@ -2,7 +2,7 @@
 //! apart, so that a disk that hangs keeps no other tenant waiting.
 //!
 //! A tenant that cannot be opened is out, and is tried again at every sweep's time, and soon after a
-//! request for it. A start waits until every tenant is open or out, or for [`START_WAIT`] once one is
+//! request for it. A start waits until every tenant is open or out, or ten seconds once one is
 //! open; where all are out, it fails.
 //!
 //! Between sweeps, each second, changes of the views are made plain to readers that look for another
