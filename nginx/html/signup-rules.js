@@ -42,13 +42,14 @@ function brokenRule(field, value) {
   return RULES.find(([of, , breaks]) => of === field && breaks(value))?.[1] ?? null;
 }
 
-/** One plain address: a dot-atom, `@`, a domain of at least two labels. */
+/** One plain address: a dot-atom, `@`, a domain of at least two labels, the last not all digits. */
 function isAddress(text) {
   const at = text.lastIndexOf("@");
   const [local, domain] = [text.slice(0, Math.max(at, 0)), asciiDomain(text.slice(at + 1))];
   const labels = domain.split(".");
   return bytesOf(text) <= 254 && local.length + 1 + domain.length <= 254 && local.length <= 64
-    && DOT_ATOM.test(local) && labels.length >= 2 && labels.every((label) => LABEL.test(label));
+    && DOT_ATOM.test(local) && labels.length >= 2 && labels.every((label) => LABEL.test(label))
+    && !/^\d+$/.test(labels.at(-1));
 }
 
 /** A domain in its A-labels, as the browser's addresses have it; "" where there are none. */

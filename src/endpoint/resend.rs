@@ -98,10 +98,10 @@ pub fn mail_again(
         Ok(_) => return Ok(Mailed::Nothing),
         Err(failed) => return Err(failed.settle(held)),
     }
-    let (fault, held) = match held.send() {
-        Ok(()) => return Ok(Mailed::Sent),
-        Err(Unsent::Sent(fault)) => return Err(fault),
-        Err(Unsent::Staged(fault, held)) => (fault, held),
+    let Err(unsent) = held.send() else { return Ok(Mailed::Sent) };
+    let (fault, held) = match *unsent {
+        Unsent::Sent(fault) => return Err(fault),
+        Unsent::Staged(fault, held) => (fault, held),
     };
     match tenant.accounts.update(key, rules::undo_mail(token.id(), account)) {
         Ok(_) => drop(held),

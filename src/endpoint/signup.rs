@@ -121,10 +121,10 @@ fn send_mail(
     token: TokenId,
     held: Reservation,
 ) -> Result<(), Fault> {
-    let (fault, held) = match held.send() {
-        Ok(()) => return Ok(()),
-        Err(Unsent::Sent(fault)) => return Err(fault),
-        Err(Unsent::Staged(fault, held)) => (fault, held),
+    let Err(unsent) = held.send() else { return Ok(()) };
+    let (fault, held) = match *unsent {
+        Unsent::Sent(fault) => return Err(fault),
+        Unsent::Staged(fault, held) => (fault, held),
     };
     match call.tenant.accounts.update(Key::User(user.clone()), rules::take_back(token)) {
         Ok(_) => drop(held),

@@ -6,7 +6,7 @@
 //! write a line of his own, and long ones are cut. Secrets and mail addresses have no type that
 //! could be passed here.
 //!
-//! Nobody who logs waits for the log: see [`writer`]. Whoever ends the process has to [`flush`].
+//! Nobody who logs waits for the log: see `writer`. Whoever ends the process has to [`flush`].
 
 mod writer;
 

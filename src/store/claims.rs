@@ -86,7 +86,7 @@ impl Reservation {
     }
 
     /// Moves the mail to where mails are taken from, durably; the claims count from then on.
-    pub fn send(self) -> Result<(), Unsent> {
+    pub fn send(self) -> Result<(), Box<Unsent>> {
         let Self { mail, claims } = self;
         match mail.release() {
             Ok(()) => {
@@ -96,10 +96,10 @@ impl Reservation {
             Err(failed) => {
                 let (fault, mail) = *failed;
                 if mail.is_here() {
-                    return Err(Unsent::Staged(fault, Self { mail, claims }));
+                    return Err(Box::new(Unsent::Staged(fault, Self { mail, claims })));
                 }
                 Self { mail, claims }.retain();
-                Err(Unsent::Sent(fault))
+                Err(Box::new(Unsent::Sent(fault)))
             }
         }
     }

@@ -34,9 +34,11 @@ pub struct MemoryAccounts {
 #[derive(Debug, Clone, Default)]
 pub struct MemoryClaims {
     /// Of each captcha, how often it was presented and whether somebody has it.
-    captchas: Arc<Mutex<HashMap<[u8; 18], (u8, bool)>>>,
-    places: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    captchas: Shared<[u8; 18], (u8, bool)>,
+    places: Shared<IpAddr, usize>,
 }
+
+type Shared<K, V> = Arc<Mutex<HashMap<K, V>>>;
 
 impl MemoryAccounts {
     pub fn new(claims: MemoryClaims) -> Self {

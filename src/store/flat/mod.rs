@@ -4,18 +4,18 @@
 //! # On disk, in the state directory
 //! | file | what it is |
 //! |---|---|
-//! | `credentials` | a line for each account; see [`line`] |
+//! | `credentials` | a line for each account; see [`mod@line`] |
 //! | `credentials.lock` | empty; flock on it is the lock; never renamed |
-//! | `credentials.block` | what one holder of the lock tells the next; see [`block`] |
+//! | `credentials.block` | what one holder of the lock tells the next; see `block` |
 //! | `credentials.damaged` | bytes that were no lines |
 //! | `credentials.journal` | a directory: versions before this one fail on it instead of working on |
-//! | `spool/captcha.spent`, `spool/rate` | what is counted; see [`slots`] |
+//! | `spool/captcha.spent`, `spool/rate` | what is counted; see `slots` |
 //!
 //! # A line's life
 //! An account is the last live line of its name. Its `disabled` byte changes in place; otherwise a
 //! byte of the file only ever becomes `#`. Every change is one of [`super::rules`]' decisions on the
-//! way through [`queue`] (who takes the lock), [`plan`] (what to write) and [`transaction`] (in which
-//! order it becomes durable); [`recover`] puts right what a crash left, [`compact`] drops dead space.
+//! way through `queue` (who takes the lock), `plan` (what to write) and `transaction` (in which
+//! order it becomes durable); `recover` puts right what a crash left, `compact` drops dead space.
 //!
 //! # Not promised
 //! One state directory belongs to one machine: flock and the boot id do not cross a network

@@ -59,8 +59,9 @@ impl Plan {
     /// Whether anything but the file's end changes.
     pub fn changes_in_place(&self) -> bool {
         let Self { flips, overridden, killed, out_of_views, into_views, .. } = self;
-        !(flips.is_empty() && overridden.is_empty() && killed.is_empty())
-            || !(out_of_views.is_empty() && into_views.is_empty())
+        let in_views = !(out_of_views.is_empty() && into_views.is_empty());
+        let in_file = !(flips.is_empty() && overridden.is_empty() && killed.is_empty());
+        in_file || in_views
     }
 
     /// Lets `decide` decide on what stands in `file`, and plans what it wants.

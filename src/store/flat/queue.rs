@@ -30,8 +30,11 @@ pub enum Work {
     /// A change of one account.
     Update(Key, Decide),
     /// Something that needs the files themselves.
-    Maintain(Box<dyn FnOnce(&mut Transaction<'_>) -> Result<(), Fault> + Send>),
+    Maintain(Maintenance),
 }
+
+/// Something that is done once, with the files under the lock.
+pub type Maintenance = Box<dyn FnOnce(&mut Transaction<'_>) -> Result<(), Fault> + Send>;
 
 /// What became of it; `None` for maintenance.
 pub type Outcome = Result<Option<Updated>, Failed>;
