@@ -58,6 +58,8 @@ pub fn serve(
     let setting_up = |error| Fault::pathless("set up the crate fastcgi", error);
     listener.set_blocking(true).map_err(setting_up)?;
     let (ended, mut end) = UnixStream::pair().map_err(setting_up)?;
+    // Before anything is accepted, which may take the last descriptor.
+    let mut wake = signals.try_clone().map_err(setting_up)?;
     replace_panic_hook(ended.try_clone().map_err(setting_up)?);
     let under_way = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&under_way);
@@ -70,7 +72,6 @@ pub fn serve(
         fastcgi::run_raw(answer, descriptor);
     };
     thread::Builder::new().name(ACCEPTOR.to_owned()).spawn(accept).map_err(setting_up)?;
-    let mut wake = signals.try_clone().map_err(setting_up)?;
     let mut stop = ended;
     thread::spawn(move || {
         // Any outcome of the read is a reason to stop.
