@@ -348,7 +348,13 @@ function startForm() {
   const { done } = history.state ?? {};
   if (done || location.hash === "#resend") {
     const show = () => (done ? showDone() : askAgain("", ""));
-    fetchRest().then((here) => (here ? show() : refuse("offline")));
+    // What is seen until then is another form: nobody shall fill it in.
+    part("ask").hidden = true;
+    fetchRest().then((here) => {
+      if (here) return show();
+      part("ask").hidden = false;
+      return refuse("offline");
+    });
     return;
   }
   if (stored(LOST)) fetchRest();

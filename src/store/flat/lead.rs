@@ -79,7 +79,8 @@ impl Shared {
     /// Decides and writes. The lock is given back at the end, before anybody is answered.
     fn do_batch(&self, mut transaction: Transaction<'_>) -> Batch {
         let mut plan = Plan::default();
-        let (mut ended, mut planned, mut maintenance) = (Vec::new(), Vec::new(), None);
+        let (mut ended, mut planned, mut later) = (Vec::new(), Vec::new(), Vec::new());
+        let mut maintenance = None;
         let jobs = self.queue.take();
         let accounts = lock(&self.accounts);
         for job in jobs {
@@ -88,9 +89,7 @@ impl Shared {
                 Some(Work::Update(key, mut decide)) => {
                     match plan.add(&accounts, &key, &mut decide) {
                         Ok(Planned::Now(updated)) => planned.push((job, updated)),
-                        Ok(Planned::Later) => {
-                            self.queue.put_back(job, Work::Update(key, decide));
-                        }
+                        Ok(Planned::Later) => later.push((job, Work::Update(key, decide))),
                         Err(fault) => ended.push((job, Err(Failed::Undone(fault)))),
                     }
                 }
@@ -98,12 +97,13 @@ impl Shared {
                     maintenance = Some((job, work));
                 }
                 // One at a time: it may put another file in place, which has to be read first.
-                Some(work) => self.queue.put_back(job, work),
+                Some(work) => later.push((job, work)),
                 None => {}
             }
         }
         // Nobody has to wait for our syncs to look something up.
         drop(accounts);
+        later.into_iter().rev().for_each(|(job, work)| self.queue.put_back(job, work));
         let written = transaction.write(&plan);
         if let Err(Failed::Undone(fault) | Failed::Unknown(fault)) = &written {
             log_fault(fault);
